@@ -1,0 +1,25 @@
+"""The DAG of memories: what a node is, how it is recorded, how edges are walked. No I/O."""
+
+from mimir_core.dag.node import Draft, Link, Metadata, Parent, SealedNode, seal
+from mimir_core.dag.opening import open_content, open_link, open_metadata, verify_node
+from mimir_core.dag.record import ErasureRecord, NodeRecord, Record, read_record, read_records
+from mimir_core.dag.walk import walk
+
+__all__ = [
+    "Draft",
+    "ErasureRecord",
+    "Link",
+    "Metadata",
+    "NodeRecord",
+    "Parent",
+    "Record",
+    "SealedNode",
+    "open_content",
+    "open_link",
+    "open_metadata",
+    "read_record",
+    "read_records",
+    "seal",
+    "verify_node",
+    "walk",
+]

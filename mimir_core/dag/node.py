@@ -1,0 +1,130 @@
+"""A node's three parts, their plaintext layout, and sealing (FORMAT.md, section 7)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mimir_core.crypto import nodes
+from mimir_core.dag.record import NodeRecord
+from mimir_core.encoding import pack, unpack
+from mimir_core.errors import LimitExceeded
+from mimir_core.types import EdgeKind, Namespace
+
+MAX_PARENTS = 1024
+THREAD_SIZE = 16
+DEVICE_SIZE = 8
+_NO_THREAD = bytes(THREAD_SIZE)
+_HEAD = struct.Struct(f"<{THREAD_SIZE}s{DEVICE_SIZE}sQH")
+_PARENT = struct.Struct("<B32s")
+_TEXT, _BYTES = b"\x00", b"\x01"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Parent:
+    """An edge to an older node: its kind and the node's id (32 bytes)."""
+
+    kind: EdgeKind
+    id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What stays readable after erasure: thread (16 bytes or None), device, clock, parents."""
+
+    thread: bytes | None
+    device: bytes
+    lamport: int
+    parents: tuple[Parent, ...] = ()
+
+    def encode(self) -> bytes:
+        """Raises LimitExceeded for more than 1,024 parents."""
+        parents = sorted(set(self.parents))
+        if len(parents) > MAX_PARENTS:
+            raise LimitExceeded(f"a memory has at most {MAX_PARENTS} parents")
+        head = _HEAD.pack(self.thread or _NO_THREAD, self.device, self.lamport, len(parents))
+        return head + b"".join(_PARENT.pack(parent.kind, parent.id) for parent in parents)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Link:
+        """Raises ValueError if `data` is not a canonical link."""
+        if len(data) < _HEAD.size:
+            raise ValueError("link too short")
+        thread, device, lamport, count = _HEAD.unpack_from(data)
+        if len(data) != _HEAD.size + count * _PARENT.size:
+            raise ValueError("link of the wrong length")
+        parents = tuple(
+            Parent(EdgeKind(kind), id_) for kind, id_ in _PARENT.iter_unpack(data[_HEAD.size :])
+        )
+        return cls(None if thread == _NO_THREAD else thread, device, lamport, parents)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What describes a memory: time (microseconds UTC), namespace, thread name, key, fields."""
+
+    time: int
+    namespace: Namespace
+    thread_name: str | None
+    key: str | None
+    fields: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        return pack([self.time, self.namespace, self.thread_name, self.key, self.fields])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Metadata:
+        """Raises ValueError if `data` is not an encoded metadata part."""
+        value = unpack(data)
+        if not isinstance(value, list) or len(value) != 5:
+            raise ValueError("metadata of the wrong shape")
+        time, namespace, thread_name, key, fields = value
+        return cls(time, tuple(namespace), thread_name, key, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A node before it is sealed."""
+
+    link: Link
+    metadata: Metadata
+    content: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SealedNode:
+    """A sealed node: its id, its log record, and the secret that goes to the keybook alone."""
+
+    id: bytes
+    record: bytes
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"SealedNode(id={self.id.hex()})"
+
+
+def seal(draft: Draft) -> SealedNode:
+    """Seals a draft under a fresh secret."""
+    payload = encode_content(draft.content)
+    parts, secret = nodes.seal_node(draft.link.encode(), draft.metadata.encode(), payload)
+    record = NodeRecord(parts)
+    return SealedNode(record.id, record.encode(), secret)
+
+
+def encode_content(content: str | bytes) -> bytes:
+    """A payload's plaintext: one byte of type, then the bytes."""
+    if isinstance(content, str):
+        return _TEXT + content.encode("utf-8")
+    return _BYTES + content
+
+
+def decode_content(payload: bytes) -> str | bytes:
+    """Raises ValueError if `payload` is not an encoded content."""
+    kind, body = payload[:1], payload[1:]
+    if kind == _TEXT:
+        return body.decode("utf-8")
+    if kind == _BYTES:
+        return body
+    raise ValueError("payload of an unknown type")

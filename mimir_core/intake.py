@@ -1,0 +1,163 @@
+"""From what callers hand in to what the vault stores: checks, terms, vectors. Holds no lock."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mimir_core.embedding import Embedder, VectorSpace
+from mimir_core.errors import DuplicateKey, InvalidArgument, InvalidText, InvalidVector
+from mimir_core.index.analysis import analyze
+from mimir_core.index.columns import quantize
+from mimir_core.types import Namespace, check_metadata, check_namespace, to_micros
+from mimir_core.vault.write import NewMemory, NewVectors
+
+DEFAULT_NAMESPACE: Namespace = ("default",)
+MAX_CONTENT_BYTES = 8 << 20
+MAX_NAME_BYTES = 1024
+Time = dt.datetime | dt.date | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A memory to be: the arguments of `Mimir.remember`, for `Mimir.remember_many`.
+
+    Attributes:
+        content: Text, which is indexed, or bytes, which are only stored.
+        namespace: Labels, or one label.
+        thread: Name of the conversation; the memory follows the thread's last one.
+        key: A name unique in its namespace; a later memory of the same key supersedes this one.
+        metadata: Fields of string, number, bool, None, date, list or dict.
+        time: When it happened; now if not given. Naive times are UTC.
+        derived_from: Ids of the memories it was made from.
+        keep_history: Keep what it supersedes instead of erasing it.
+        vector: An embedding made elsewhere by this vault's embedder; spares embedding it here.
+    """
+
+    content: str | bytes
+    namespace: Namespace | str = DEFAULT_NAMESPACE
+    thread: str | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    time: Time | None = None
+    derived_from: Sequence[str] = ()
+    keep_history: bool = False
+    vector: Sequence[float] | npt.NDArray[np.float32] | None = None
+
+
+def check_items(items: Sequence[Item]) -> list[NewMemory]:
+    """Checks a whole batch before anything is computed or written.
+
+    Raises:
+        InvalidText, InvalidMetadata, InvalidNamespace, InvalidArgument, DuplicateKey.
+    """
+    memories = [_checked(item) for item in items]
+    keys = [(memory.namespace, memory.key) for memory in memories if memory.key is not None]
+    if len(set(keys)) != len(keys):
+        raise DuplicateKey("two memories of one batch have the same namespace and key")
+    return memories
+
+
+def embed_items(
+    items: Sequence[Item], embedder: Embedder
+) -> NewVectors | None:
+    """Embeds the texts of a batch; None if there is nothing to index.
+
+    Raises:
+        InvalidVector, EmbeddingError.
+    """
+    owners = [number for number, item in enumerate(items) if isinstance(item.content, str)]
+    if not owners:
+        return None
+    space = embedder.space
+    vectors = np.empty((len(owners), space.dimension), np.float32)
+    missing = [row for row, owner in enumerate(owners) if items[owner].vector is None]
+    if missing:
+        texts = [str(items[owners[row]].content) for row in missing]
+        vectors[missing] = checked_vectors(embedder.embed_documents(texts), len(texts), space)
+    for row in set(range(len(owners))) - set(missing):
+        vectors[row] = checked_vectors([items[owners[row]].vector], 1, space)[0]
+    codes, scales = quantize(vectors)
+    return NewVectors(space_digest(space), codes, scales, np.array(owners, np.int64))
+
+
+def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray[np.float32]:
+    """Vectors [count, dimension] as float32. Raises InvalidVector for any other shape."""
+    try:
+        array = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidVector("a vector is a sequence of numbers") from error
+    if array.shape != (count, space.dimension):
+        raise InvalidVector(f"a vector of this space has {space.dimension} components")
+    if not np.isfinite(array).all():
+        raise InvalidVector("a vector holds a number that is not finite")
+    return array
+
+
+def space_digest(space: VectorSpace) -> bytes:
+    """The 32 bytes that name a vector space in the vault."""
+    return bytes.fromhex(space.digest)
+
+
+def check_name(name: object, what: str) -> str | None:
+    """A key or thread name: 1 to 1,024 bytes of UTF-8, or None. Raises InvalidArgument."""
+    if name is None:
+        return None
+    try:
+        if isinstance(name, str) and 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+            return str(name)
+    except UnicodeEncodeError:
+        pass
+    raise InvalidArgument(f"a {what} is a string of 1 to {MAX_NAME_BYTES} bytes")
+
+
+def node_id(text: object) -> bytes:
+    """The 32 bytes of an id. Raises InvalidArgument unless it is 64 hex digits."""
+    try:
+        if isinstance(text, str) and len(text) == 64:
+            return bytes.fromhex(text)
+    except ValueError:
+        pass
+    raise InvalidArgument("an id is 64 hex digits", hint="ids come from remember and recall")
+
+
+def _checked(item: Item) -> NewMemory:
+    content = _check_content(item.content)
+    return NewMemory(
+        content=content,
+        namespace=check_namespace(item.namespace),
+        time=time.time_ns() // 1000 if item.time is None else to_micros(item.time),
+        thread=check_name(item.thread, "thread name"),
+        key=check_name(item.key, "key"),
+        metadata=check_metadata(item.metadata),
+        derived_from=tuple(node_id(parent) for parent in item.derived_from),
+        keep_history=item.keep_history,
+        terms=analyze(content) if isinstance(content, str) else [],
+    )
+
+
+def _check_content(content: object) -> str | bytes:
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        data = bytes(content)
+        size = len(data)
+    elif isinstance(content, str):
+        try:
+            size = len(content.encode("utf-8"))
+        except UnicodeEncodeError:
+            raise InvalidText("the text holds surrogates, which UTF-8 cannot encode") from None
+    else:
+        raise InvalidText("a memory is text or bytes")
+    if size == 0 or (isinstance(content, str) and not content.strip()):
+        raise InvalidText("the text is empty", hint="give at least one visible character")
+    if size > MAX_CONTENT_BYTES:
+        raise InvalidText(
+            f"the text has {size} bytes, more than {MAX_CONTENT_BYTES}",
+            hint="split it into several memories",
+        )
+    return content if isinstance(content, str) else data

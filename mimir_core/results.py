@@ -1,0 +1,139 @@
+"""What the facade returns: memories, hits, lineage and reports. Reprs show no content."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mimir_core.types import EdgeKind, Namespace
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Memory:
+    """One opened memory.
+
+    Attributes:
+        id: The node's id, 64 hex digits.
+        content: The text, or bytes as they were stored.
+        time: When it happened, UTC.
+        namespace: Where it lives.
+        thread: The name of its thread, if any.
+        key: Its key within the namespace, if any.
+        metadata: The caller's fields.
+    """
+
+    id: str
+    content: str | bytes
+    time: dt.datetime
+    namespace: Namespace
+    thread: str | None
+    key: str | None
+    metadata: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The content as text; undecodable bytes become replacement characters."""
+        if isinstance(self.content, str):
+            return self.content
+        return self.content.decode("utf-8", errors="replace")
+
+    def __repr__(self) -> str:
+        return f"<Memory {self.id[:12]}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hit:
+    """A memory that recall found.
+
+    Attributes:
+        memory: The opened memory.
+        score: Larger is better; comparable within one result only.
+        channels: What each channel contributed: `dense` and `lexical` (standard scores over the
+            namespace searched) and `spread` (what neighbours in the thread gave).
+        found_by: The channels that put it among the candidates.
+        before, after: Neighbours in the thread, nearest last and first, where asked for.
+    """
+
+    memory: Memory
+    score: float
+    channels: Mapping[str, float]
+    found_by: tuple[str, ...]
+    before: tuple[Memory, ...] = ()
+    after: tuple[Memory, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The memory's id."""
+        return self.memory.id
+
+    @property
+    def text(self) -> str:
+        """The memory's text."""
+        return self.memory.text
+
+    def __repr__(self) -> str:
+        return f"<Hit {self.id[:12]} score={self.score:.3f} by {'+'.join(self.found_by)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A node of a lineage: how far away, by which edges it hangs on, and whether it is erased."""
+
+    id: str
+    distance: int
+    edges: tuple[EdgeKind, ...]
+    erased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a memory was made from, and what was made from it; nearest first."""
+
+    id: str
+    ancestors: tuple[Relative, ...]
+    descendants: tuple[Relative, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a forget erased, or would erase in a dry run."""
+
+    ids: tuple[str, ...]
+    dry_run: bool
+
+    @property
+    def count(self) -> int:
+        """How many memories."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The vault in numbers. `tail` nodes are not yet in a segment; `commits` only grows."""
+
+    memories: int
+    erased: int
+    namespaces: int
+    vectors: Mapping[str, int]
+    vectors_lost: int
+    log_bytes: int
+    file_bytes: int
+    tail: int
+    commits: int
+    indexed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verification looked at and what it found wrong; `ok` when nothing."""
+
+    blocks: int
+    nodes: int
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problems

@@ -1,0 +1,127 @@
+"""Checkpoints: segments and graphs written so that the next open is fast.
+
+Graphs are built and attached in a background thread; searches are exact until then. What is built
+outside the vault's lock is thrown away if something was erased meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mimir_core.errors import MimirError
+from mimir_core.vault.edit import Edit
+from mimir_core.vault.layout import Root, Stream
+from mimir_core.vault.segment import SEGMENT_NODES
+from mimir_core.vault.state import State
+from mimir_core.vault.write import Staged, stage_segment
+
+if TYPE_CHECKING:
+    from mimir_core.vault.vault import Vault
+
+Progress = Callable[[int, int], None]
+Graph = tuple[bytes, bytes, int]
+_LOG = logging.getLogger(__name__)
+_LEAST_TAIL = 5_000
+
+
+class Checkpointer:
+    """Decides when the views are written, and writes them."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._running = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def attach_graphs(self) -> None:
+        """Attaches stored graphs in the background; builds those that are missing."""
+        with self._vault.view() as state:
+            container, spaces = state.container, list(zip(state.spaces, state.root.spaces))
+            graphs = [space.stored_graph(container, stored) for space, stored in spaces]
+        work = [(space, graph) for (space, _), graph in zip(spaces, graphs)]
+        if any(graph is not None or space.view.wants_graph for space, graph in work):
+
+            def attach() -> None:
+                for space, graph in work:
+                    if graph is not None:
+                        space.view.attach(graph)
+                    space.view.extend()
+
+            self._start(attach)
+
+    def consider(self, state: State) -> None:
+        """Starts a checkpoint in the background if the log's tail has grown long."""
+        tail = state.root.nodes - state.root.covered
+        if tail > max(_LEAST_TAIL, state.root.nodes // 10):
+            self._start(self.run)
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Builds what graphs lack, then writes segments and graphs."""
+        with self._running:
+            with self._vault.view() as state:
+                spaces = list(state.spaces)
+            for space in spaces:
+                space.view.extend(progress)
+            self._write()
+
+    def close(self) -> None:
+        """Waits for the background, then writes what is ready."""
+        if self._thread is not None:
+            self._thread.join()
+        with self._running:
+            self._write()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+
+        def quietly() -> None:
+            try:
+                work()
+            except MimirError as error:  # the views stay as they are; the next checkpoint tries
+                _LOG.warning("background checkpoint failed: %s", type(error).__name__)
+
+        self._thread = threading.Thread(target=quietly, name="mimir-checkpoint", daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        with self._vault.view() as state:
+            erased = state.root.erased
+            graphs = {
+                space.number: space.sealed_graph()
+                for space, stored in zip(state.spaces, state.root.spaces)
+                if space.view.graph_rows > stored.graph_rows
+            }
+            idle = not graphs and state.valid_segments == state.root.nodes
+        if idle:
+            return
+        with self._vault.exclusive() as state:
+            fresh = graphs if state.root.erased == erased else {}
+            edit = Edit(state.container)
+            root = _stage_segments(state, edit)
+            for number, graph in fresh.items():
+                if graph is not None:
+                    root = _stage_graph(edit, root, number, graph)
+            self._vault.commit(state, edit, Staged(root))
+            state.valid_segments = root.covered
+
+
+def _stage_segments(state: State, edit: Edit) -> Root:
+    """Stages every segment that is missing, damaged or has grown."""
+    nodes = state.root.nodes
+    for number in range(state.valid_segments // SEGMENT_NODES, -(-nodes // SEGMENT_NODES)):
+        stage_segment(state, edit, number, min(nodes, (number + 1) * SEGMENT_NODES), set())
+    return replace(state.root, covered=nodes)
+
+
+def _stage_graph(edit: Edit, root: Root, number: int, graph: Graph) -> Root:
+    key, sealed, rows = graph
+    edit.put_blob(Stream.GRAPH + number, 0, 1 << 32, sealed)
+    spaces = list(root.spaces)
+    spaces[number] = replace(
+        spaces[number], graph_rows=rows, graph_size=len(sealed), graph_key=key
+    )
+    return replace(root, spaces=tuple(spaces))

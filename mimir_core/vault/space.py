@@ -1,0 +1,90 @@
+"""One vector space of an open vault: its column in memory, its index, and what was lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mimir_core.crypto.aead import OpenFailed
+from mimir_core.crypto.graph import open_graph, seal_graph
+from mimir_core.errors import VaultDamaged
+from mimir_core.index.columns import ERASED, VectorColumn
+from mimir_core.index.vectors import GraphState, VectorView
+from mimir_core.vault.container import Container
+from mimir_core.vault.layout import Space, Stream, vector_rows
+
+Rows = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int8]
+Scales = npt.NDArray[np.float32]
+Owners = npt.NDArray[np.uint32]
+
+
+class SpaceState:
+    """Vectors of one model. The vault's lock guards it."""
+
+    def __init__(self, number: int, dimension: int) -> None:
+        self.number = number
+        self.dimension = dimension
+        self.column = VectorColumn(dimension)
+        self.view = VectorView(self.column)
+        self.lost_blocks: list[int] = []
+        """Indexes of vector blocks that are not authentic; their rows count as erased."""
+
+    def follow(self, container: Container, space: Space) -> None:
+        """Reads the rows that the root has and this column has not."""
+        first = len(self.column)
+        if first >= space.rows:
+            return
+        per_block = vector_rows(self.dimension)
+        indexes = range(first // per_block, -(-space.rows // per_block))
+        pieces = [self._rows(container, index) for index in indexes]
+        start = indexes.start * per_block
+        wanted = slice(first - start, space.rows - start)
+        codes, scales, owners = (np.concatenate(column)[wanted] for column in zip(*pieces))
+        self.column.append(codes, scales, owners)
+        self.view.appended()
+
+    def erase(self, ordinals: Rows) -> None:
+        """Takes the rows of these nodes out of column and index."""
+        rows = self.rows_of(ordinals)
+        if len(rows):
+            self.column.zero(rows)
+            self.view.removed(rows)
+
+    def rows_of(self, ordinals: Rows) -> Rows:
+        """The rows that these nodes own."""
+        return self.column.rows_of(ordinals)
+
+    def sealed_graph(self) -> tuple[bytes, bytes, int] | None:
+        """The index's graph as (key, sealed bytes, rows covered); None while there is none."""
+        graph = self.view.state()
+        if graph is None:
+            return None
+        key, sealed = seal_graph(self.number, graph.to_bytes())
+        return key, sealed, graph.rows
+
+    def stored_graph(self, container: Container, space: Space) -> GraphState | None:
+        """The graph the vault holds; None if there is none, or it is damaged and to be rebuilt."""
+        if not space.graph_size:
+            return None
+        stream = Stream.GRAPH + self.number
+        try:
+            parts = container.read_many(stream, container.indexes(stream))
+            sealed = b"".join(parts)[: space.graph_size]
+            return GraphState.from_bytes(open_graph(space.graph_key, self.number, sealed))
+        except (VaultDamaged, OpenFailed):
+            return None
+
+    def _rows(self, container: Container, index: int) -> tuple[Codes, Scales, Owners]:
+        rows, dimension = vector_rows(self.dimension), self.dimension
+        try:
+            block = container.read(Stream.VECTORS + self.number, index)
+        except VaultDamaged:
+            self.lost_blocks.append(index)
+            block = bytes(rows * (dimension + 4)) + np.full(rows, ERASED, "<u4").tobytes()
+        block = block.ljust(rows * (dimension + 8), b"\0")
+        return (
+            np.frombuffer(block, np.int8, rows * dimension).reshape(rows, dimension),
+            np.frombuffer(block, "<f4", rows, rows * dimension).astype(np.float32, copy=False),
+            np.frombuffer(block, "<u4", rows, rows * (dimension + 4)),
+        )

@@ -1,0 +1,290 @@
+"""What one handle knows of the vault: keybook, catalog, lexical index and vector columns in memory.
+
+`State.load` builds it from segments, log tail and vector columns; `State.follow` brings it up to the
+state another process committed. It opens records and never writes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mimir_core.crypto.blocks import CONTENT_SIZE
+from mimir_core.dag import (
+    ErasureRecord,
+    NodeRecord,
+    open_content,
+    open_link,
+    open_metadata,
+    read_record,
+    read_records,
+)
+from mimir_core.dag.node import Link, Metadata
+from mimir_core.errors import VaultDamaged
+from mimir_core.index.analysis import analyze
+from mimir_core.index.catalog import Catalog
+from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow
+from mimir_core.index.lexical import LexicalIndex
+from mimir_core.index.terms import TermColumns
+from mimir_core.vault.container import Address, Container
+from mimir_core.vault.edit import read_blob
+from mimir_core.vault.layout import KEY_ENTRIES, Stream
+from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, decode_segment
+from mimir_core.vault.space import SpaceState
+
+_PREFIX = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class NewNode:
+    """A node on its way into the views. Metadata and terms are empty where it is erased."""
+
+    id: bytes
+    offset: int
+    size: int
+    link: Link
+    metadata: Metadata | None
+    terms: list[str]
+
+    @property
+    def prefix(self) -> int:
+        """The first 8 bytes of the id, as the catalog holds them."""
+        return id_prefix(self.id)
+
+
+def id_prefix(node_id: bytes) -> int:
+    """The first 8 bytes of a node id as the catalog holds them."""
+    prefix: int = _PREFIX.unpack_from(node_id)[0]
+    return prefix
+
+
+class State:
+    """The views of one committed state. Not thread-safe: the vault's lock guards it."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.keybook = bytearray()
+        self.catalog = Catalog()
+        self.lexical = LexicalIndex()
+        self.spaces: list[SpaceState] = []
+        self.root = container.root
+        self.valid_segments = 0
+        """Nodes whose segments are intact; fewer than the root says after damage."""
+
+    # Loading and following
+
+    def load(self) -> None:
+        """Builds everything from the store's current state.
+
+        Raises:
+            VaultDamaged: if root, map, keybook or log are damaged. Damaged segments are rebuilt
+                from the log; damaged vectors and graphs are noted in their `SpaceState`.
+        """
+        self.container.refresh()
+        self.root = self.container.root
+        self._load_keybook(range(-(-self.root.nodes // KEY_ENTRIES)))
+        self._load_segments()
+        self._replay(self._end_of_catalog())
+        self._follow_spaces()
+
+    def follow(self) -> bool:
+        """Applies what other processes committed; returns whether old pages may need scrubbing."""
+        old = self.root
+        changed = self.container.refresh()
+        self.root = self.container.root
+        if self.root is old:
+            return False
+        self._follow_keybook(changed)
+        self._replay(old.log_size)
+        self._follow_spaces()
+        if self.root.covered != old.covered:
+            self.valid_segments = self.root.covered
+        return (old.erased, old.preamble_digest) != (self.root.erased, self.root.preamble_digest)
+
+    def adopt(self, nodes: list[NewNode], keys: bytes, erased: Mapping[int, bytes]) -> None:
+        """Takes what this handle has just committed into the views.
+
+        Args:
+            keys: The new nodes' keybook entries, 32 bytes each.
+            erased: The new keybook entry of each erased node.
+        """
+        self.root = self.container.root
+        self.keybook += keys
+        for ordinal, entry in erased.items():
+            self.keybook[32 * ordinal : 32 * ordinal + 32] = entry
+        self._apply(nodes, erased)
+        self._follow_spaces()
+
+    # Reading nodes
+
+    def entry(self, ordinal: int) -> bytes:
+        """A node's keybook entry."""
+        return bytes(self.keybook[32 * ordinal : 32 * ordinal + 32])
+
+    def record(self, ordinal: int) -> NodeRecord:
+        """A node's record from the log. Raises VaultDamaged."""
+        offset, size = self.catalog.offset(ordinal), self.catalog.size(ordinal)
+        try:
+            record = read_record(self.read_log(offset, size, cached=True))
+        except ValueError as error:
+            raise VaultDamaged("the log does not hold the record it should") from error
+        if not isinstance(record, NodeRecord):
+            raise VaultDamaged("the log holds another record than it should")
+        return record
+
+    def node_id(self, ordinal: int) -> bytes:
+        """A node's id, 32 bytes, from its record."""
+        return self.record(ordinal).id
+
+    def find(self, node_id: bytes) -> int | None:
+        """The ordinal of the node with that id, erased or not; None if there is none."""
+        for ordinal in self.catalog.find(id_prefix(node_id)):
+            if self.node_id(int(ordinal)) == node_id:
+                return int(ordinal)
+        return None
+
+    def is_erased(self, ordinal: int) -> bool:
+        """Whether the node was forgotten or superseded without history."""
+        return not self.catalog.live[ordinal]
+
+    def read_log(self, offset: int, size: int, *, cached: bool = False) -> bytes:
+        """A piece of the log. Raises VaultDamaged if it is not all there."""
+        first, start = divmod(offset, CONTENT_SIZE)
+        indexes = range(first, -(-(offset + size) // CONTENT_SIZE))
+        if cached:
+            blocks = [self.container.read_cached(Stream.LOG, index) for index in indexes]
+        else:
+            blocks = self.container.read_many(Stream.LOG, indexes)
+        data = b"".join(blocks)[start : start + size]
+        if len(data) != size:
+            raise VaultDamaged("the log is shorter than the root says")
+        return data
+
+    # Internals
+
+    def _load_keybook(self, indexes: Iterable[int]) -> None:
+        self.keybook += b"".join(self.container.read_many(Stream.KEYBOOK, indexes))
+        if len(self.keybook) != 32 * self.root.nodes:
+            raise VaultDamaged("the keybook is shorter than the root says")
+
+    def _follow_keybook(self, changed: set[Address]) -> None:
+        indexes = sorted(index for stream, index in changed if stream == Stream.KEYBOOK)
+        for index, content in zip(
+            indexes, self.container.read_many(Stream.KEYBOOK, indexes), strict=True
+        ):
+            at = 32 * KEY_ENTRIES * index
+            self.keybook[at : at + len(content)] = content
+
+    def _follow_spaces(self) -> None:
+        for number, space in enumerate(self.root.spaces):
+            if number == len(self.spaces):
+                self.spaces.append(SpaceState(number, space.dimension))
+            self.spaces[number].follow(self.container, space)
+
+    def _load_segments(self) -> None:
+        for first in range(0, self.root.covered, SEGMENT_NODES):
+            expected = min(SEGMENT_NODES, self.root.covered - first)
+            try:
+                catalog, terms = self._segment(first // SEGMENT_NODES)
+                if len(catalog) != expected or len(terms) != expected:
+                    raise VaultDamaged("a segment has the wrong length")
+            except VaultDamaged:
+                return
+            self.lexical.add(first, terms)
+            self.catalog.extend(catalog)
+            self.valid_segments = first + expected
+
+    def _segment(self, number: int) -> tuple[CatalogColumns, TermColumns]:
+        at = number * SEGMENT_PARTS
+        return decode_segment(read_blob(self.container, Stream.SEGMENTS, at))
+
+    def _end_of_catalog(self) -> int:
+        last = len(self.catalog) - 1
+        return 0 if last < 0 else int(self.catalog.offset(last) + self.catalog.size(last))
+
+    def _replay(self, start: int) -> None:
+        """Applies the log from byte `start` on; nodes the catalog already has are not repeated."""
+        data = self.read_log(start, self.root.log_size - start)
+        nodes: list[tuple[int, int, NodeRecord]] = []
+        erased: set[int] = set()
+        position = start
+        try:
+            for size, record in read_records(data):
+                if isinstance(record, ErasureRecord):
+                    erased.update(record.ordinals)
+                else:
+                    nodes.append((position, size, record))
+                position += size
+        except ValueError as error:
+            raise VaultDamaged("the log cannot be read") from error
+        first = len(self.catalog)
+        if first + len(nodes) != self.root.nodes or max(erased, default=-1) >= self.root.nodes:
+            raise VaultDamaged("the log does not hold what the root says")
+        opened = [
+            self._open_node(first + number, *node, erased=first + number in erased)
+            for number, node in enumerate(nodes)
+        ]
+        self._apply(opened, erased)
+
+    def _apply(self, nodes: list[NewNode], erased: Iterable[int]) -> None:
+        if nodes:
+            self.lexical.add(len(self.catalog), TermColumns.of([node.terms for node in nodes]))
+            self.catalog.extend(self._columns(nodes))
+        self._erase_views(erased)
+
+    def _open_node(
+        self, ordinal: int, offset: int, size: int, record: NodeRecord, *, erased: bool
+    ) -> NewNode:
+        entry = self.entry(ordinal)
+        link = open_link(record, entry, erased=erased)
+        if erased:
+            return NewNode(record.id, offset, size, link, None, [])
+        content = open_content(record, entry)
+        terms = analyze(content) if isinstance(content, str) else []
+        return NewNode(record.id, offset, size, link, open_metadata(record, entry), terms)
+
+    def _columns(self, nodes: list[NewNode]) -> CatalogColumns:
+        first = len(self.catalog)
+        batch = {node.prefix: first + number for number, node in enumerate(nodes)}
+        ends = [self._end_of_catalog(), *(node.offset + node.size for node in nodes)]
+        return CatalogColumns.of(
+            [self._row(node, node.offset - end, batch) for node, end in zip(nodes, ends)]
+        )
+
+    def _row(self, node: NewNode, gap: int, batch: dict[int, int]) -> CatalogRow:
+        link, metadata = node.link, node.metadata
+        parents = [(parent.kind, self._parent(parent.id, batch)) for parent in link.parents]
+        return CatalogRow(
+            prefix=node.prefix,
+            size=node.size,
+            lamport=link.lamport,
+            gap=gap,
+            time=metadata.time if metadata else 0,
+            namespace=metadata.namespace if metadata else None,
+            key=metadata.key if metadata else None,
+            thread=link.thread,
+            thread_name=metadata.thread_name if metadata else None,
+            parents=parents,
+            metadata=metadata.fields if metadata else {},
+        )
+
+    def _parent(self, node_id: bytes, batch: dict[int, int]) -> int | None:
+        prefix = id_prefix(node_id)
+        if prefix in batch:
+            return batch[prefix]
+        found = self.catalog.find(prefix)
+        return int(found[0]) if len(found) else None
+
+    def _erase_views(self, erased: Iterable[int]) -> None:
+        fresh = [ordinal for ordinal in sorted(erased) if not self.is_erased(ordinal)]
+        if not fresh:
+            return
+        ordinals: npt.NDArray[np.int64] = np.array(fresh, np.int64)
+        self.catalog.erase(ordinals)
+        self.lexical.remove(fresh)
+        for space in self.spaces:
+            space.erase(ordinals)

@@ -1,0 +1,248 @@
+"""The vault: one unlocked file, its lock, and every way to read and change it.
+
+One lock a handle makes it thread-safe; the store's writer lock and read snapshots make several
+processes safe beside each other. Every call first follows to the newest committed state.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from mimir_core.crypto.kdf import KdfProfile
+from mimir_core.crypto.keys import VaultKeys
+from mimir_core.crypto.preamble import Preamble, change_passphrase, unlock
+from mimir_core.crypto.slots import PassphraseCredential
+from mimir_core.dag.node import DEVICE_SIZE
+from mimir_core.errors import NotSerializable, ScrubPending, VaultClosed
+from mimir_core.storage import BlockStore, SqliteBlockStore
+from mimir_core.vault.checkpoint import Checkpointer
+from mimir_core.vault.container import Container
+from mimir_core.vault.edit import Edit
+from mimir_core.vault.layout import Root
+from mimir_core.vault.state import State
+from mimir_core.vault.write import NewMemory, NewVectors, Staged, stage_append, stage_erase
+
+WRITER_TIMEOUT = 10.0
+SCRUB_TIMEOUT = 5.0
+Select = Callable[[State], npt.NDArray[np.int64]]
+
+
+class Vault:
+    """An unlocked vault. Thread-safe; refuses pickling; a forked child opens its own."""
+
+    def __init__(self, store: BlockStore, keys: VaultKeys) -> None:
+        self._store = store
+        self._keys = keys
+        self._lock = threading.RLock()
+        self._state: State | None = None
+        self._closed = False
+        self._scrub_due = True
+        self._checkpointer = Checkpointer(self)
+
+    @classmethod
+    def create(
+        cls, path: Path, passphrase: str, profile: KdfProfile = KdfProfile.STANDARD
+    ) -> Vault:
+        """Creates an empty vault file and opens it.
+
+        Raises:
+            VaultExists, VaultReadOnly, DiskFull, StorageFailed: from the store.
+            InvalidArgument: for a passphrase that cannot be used.
+        """
+        preamble, keys, kinds = Preamble.create(PassphraseCredential(passphrase), profile)
+        root = Root(bytes(32), 1, secrets.token_bytes(DEVICE_SIZE), slot_kinds=kinds)
+        blocks = Container.first_blocks(keys, preamble, root)
+        store = SqliteBlockStore.create(path, preamble, blocks)
+        return cls(store, keys)._opened()
+
+    @classmethod
+    def open(cls, path: Path, passphrase: str, *, allow_insecure: bool = False) -> Vault:
+        """Opens a vault file.
+
+        Raises:
+            NotAVault, UnsupportedFormat, KdfOutOfBounds, CannotUnlock, VaultDamaged, VaultBusy,
+            VaultReadOnly, StorageFailed.
+        """
+        store = SqliteBlockStore.open(path)
+        try:
+            credential = PassphraseCredential(passphrase)
+            keys = unlock(store.preamble(), credential, allow_insecure=allow_insecure)
+            return cls(store, keys)._opened()
+        except BaseException:
+            store.close()
+            raise
+
+    def _opened(self) -> Vault:
+        self._try_scrub()
+        with self.view():
+            pass
+        self._checkpointer.attach_graphs()
+        return self
+
+    # Reading
+
+    @contextmanager
+    def view(self) -> Iterator[State]:
+        """The newest committed state, for reads that all see the same snapshot.
+
+        Raises:
+            VaultClosed, VaultDamaged, VaultBusy, StorageFailed.
+        """
+        with self._lock:
+            self._check_open()
+            with self._store.reading():
+                yield self._followed()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[State]:
+        """The newest state with the right to commit onto it; `commit` ends the transaction."""
+        with self._lock:
+            self._check_open()
+            with self._store.writing(WRITER_TIMEOUT):
+                yield self._followed()
+
+    def commit(self, state: State, edit: Edit, staged: Staged, preamble: bytes | None = None) -> None:
+        """Commits staged changes, then takes them into the views. Called inside `exclusive`."""
+        edit.commit(staged.root, preamble)
+        try:
+            state.adopt(staged.nodes, staged.keys, staged.erased)
+        except BaseException:
+            self._state = None  # the commit stands: the next call loads what is true
+            raise
+
+    # Changing
+
+    def append(
+        self, memories: Sequence[NewMemory], vectors: NewVectors | None = None
+    ) -> list[bytes]:
+        """Stores memories in one durable transaction; returns their ids, 32 bytes each.
+
+        Raises:
+            DuplicateKey, NotFound, LimitExceeded: nothing was written.
+            VaultBusy, DiskFull, StorageFailed: nothing was written.
+            ScrubPending: written, but what it superseded is not yet scrubbed.
+        """
+        with self._lock:
+            with self.exclusive() as state:
+                edit = Edit(state.container)
+                staged = stage_append(state, edit, memories, vectors)
+                self.commit(state, edit, staged)
+            self._after_commit(erasing=bool(staged.erased))
+            self._checkpointer.consider(state)
+            return [sealed.id for sealed in staged.sealed]
+
+    def erase(self, select: Select) -> int:
+        """Erases the nodes that `select` names in the newest state; returns how many.
+
+        Raises:
+            ScrubPending: erased and invisible, but old pages still stand in the journal.
+        """
+        with self._lock:
+            with self.exclusive() as state:
+                ordinals = {int(o) for o in select(state) if not state.is_erased(int(o))}
+                if ordinals:
+                    edit = Edit(state.container)
+                    staged = Staged(state.root)
+                    stage_erase(state, edit, staged, ordinals)
+                    self.commit(state, edit, staged)
+            self._after_commit(erasing=bool(ordinals))
+            return len(ordinals)
+
+    def change_passphrase(self, passphrase: str, profile: KdfProfile = KdfProfile.STANDARD) -> None:
+        """Wraps the root key for a new passphrase; the old one stops opening this file.
+
+        Raises:
+            ScrubPending: changed, but the old slots still stand in the journal.
+        """
+        with self._lock:
+            with self.exclusive() as state:
+                raw, kinds = change_passphrase(
+                    self._store.preamble(),
+                    self._keys,
+                    PassphraseCredential(passphrase),
+                    state.root.slot_kinds,
+                    profile,
+                )
+                root = replace(state.root, slot_kinds=kinds)
+                self.commit(state, Edit(state.container), Staged(root), preamble=raw)
+            self._after_commit(erasing=True)
+
+    def checkpoint(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Writes segments and graphs, so that the next open is fast, and empties the journal.
+
+        Args:
+            progress: Called with (rows done, rows in all) while a graph is built.
+        """
+        self._checkpointer.run(progress)
+        self._try_scrub()
+
+    def close(self) -> None:
+        """Checkpoints, scrubs, wipes the keys and closes the file. Idempotent.
+
+        Raises:
+            ScrubPending: closed, but old pages still stand in the journal.
+        """
+        if self._closed:
+            return
+        try:
+            self._checkpointer.close()
+        finally:
+            self._shut()
+
+    def _shut(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                self._scrub_due = True  # the journal is emptied on the way out, erasures or not
+                self._scrub_if_due()
+            finally:
+                self._closed = True
+                self._state = None
+                self._keys.wipe()
+                self._store.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable("an open vault cannot be pickled or copied")
+
+    # Internals
+
+    def _followed(self) -> State:
+        state, self._state = self._state, None  # a failure below leaves no half-followed state
+        if state is None:
+            state = State(Container(self._store, self._keys))
+            state.load()
+        elif state.follow():
+            self._scrub_due = True
+        self._state = state
+        return state
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise VaultClosed("the vault is closed")
+
+    def _after_commit(self, *, erasing: bool) -> None:
+        if erasing:
+            self._scrub_due = True
+            self._scrub_if_due()
+        elif self._scrub_due:
+            self._try_scrub()
+
+    def _scrub_if_due(self) -> None:
+        if self._scrub_due:
+            self._store.scrub(SCRUB_TIMEOUT)
+            self._scrub_due = False
+
+    def _try_scrub(self) -> None:
+        with self._lock, suppress(ScrubPending):
+            self._store.scrub(0.0)
+            self._scrub_due = False

@@ -1,0 +1,242 @@
+"""What a commit of new memories or erasures writes: staged against a state, not yet committed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mimir_core.crypto import nodes as node_crypto
+from mimir_core.dag import Draft, ErasureRecord, Link, Metadata, Parent, SealedNode, seal
+from mimir_core.dag.node import THREAD_SIZE
+from mimir_core.errors import DuplicateKey, LimitExceeded, NotFound
+from mimir_core.types import EdgeKind, Namespace
+from mimir_core.vault.edit import Edit, with_length
+from mimir_core.vault.layout import MAX_SPACES, NO_KEY, Root, Space, Stream, vector_rows
+from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, encode_segment
+from mimir_core.vault.state import NewNode, State
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A checked memory, ready to be placed in the DAG. Times are microseconds UTC."""
+
+    content: str | bytes
+    namespace: Namespace
+    time: int
+    thread: str | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    derived_from: tuple[bytes, ...] = ()
+    keep_history: bool = False
+    terms: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NewVectors:
+    """Quantized vectors [m, dim] of a batch in one space; `owners` [m] index into the batch."""
+
+    digest: bytes
+    codes: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float32]
+    owners: npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Staged:
+    """What a commit will add to and take from the views."""
+
+    root: Root
+    nodes: list[NewNode] = field(default_factory=list)
+    sealed: list[SealedNode] = field(default_factory=list)
+    erased: dict[int, bytes] = field(default_factory=dict)
+    """Keybook entries from now on, by the ordinals of the nodes that are erased."""
+
+    @property
+    def keys(self) -> bytes:
+        """The new nodes' keybook entries, 32 bytes each."""
+        return b"".join(sealed.secret for sealed in self.sealed)
+
+
+class Placer:
+    """Finds each new memory's place: its thread, parents, clock and what it supersedes."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._lamport = state.root.lamport
+        self._heads: dict[tuple[Namespace, str], tuple[bytes, list[bytes]]] = {}
+        self._keys: set[tuple[Namespace, str]] = set()
+        self.superseded: set[int] = set()
+
+    @property
+    def lamport(self) -> int:
+        """The clock of the last memory placed."""
+        return self._lamport
+
+    def seal(self, memory: NewMemory) -> tuple[SealedNode, Link, Metadata]:
+        """Seals one memory at its place.
+
+        Raises:
+            DuplicateKey: if the batch already has a memory of this namespace and key.
+            NotFound: if a parent is unknown or forgotten.
+        """
+        thread, parents = self._thread(memory)
+        parents += [Parent(EdgeKind.DERIVES, self._known(id_)) for id_ in memory.derived_from]
+        parents += self._supersede(memory)
+        self._lamport += 1
+        link = Link(thread, self._state.root.device, self._lamport, tuple(parents))
+        metadata = Metadata(
+            memory.time, memory.namespace, memory.thread, memory.key, memory.metadata
+        )
+        sealed = seal(Draft(link, metadata, memory.content))
+        if memory.thread is not None and thread is not None:
+            self._heads[memory.namespace, memory.thread] = thread, [sealed.id]
+        return sealed, link, metadata
+
+    def _thread(self, memory: NewMemory) -> tuple[bytes | None, list[Parent]]:
+        if memory.thread is None:
+            return None, []
+        place = memory.namespace, memory.thread
+        if place not in self._heads:
+            self._heads[place] = self._stored_heads(*place)
+        thread, heads = self._heads[place]
+        return thread, [Parent(EdgeKind.FOLLOWS, head) for head in heads]
+
+    def _stored_heads(self, namespace: Namespace, name: str) -> tuple[bytes, list[bytes]]:
+        catalog = self._state.catalog
+        threads = catalog.thread_ids(namespace, name)
+        if not threads:
+            return secrets.token_bytes(THREAD_SIZE), []
+        heads = catalog.heads(namespace, name)
+        return min(threads), [self._state.node_id(int(ordinal)) for ordinal in heads]
+
+    def _supersede(self, memory: NewMemory) -> list[Parent]:
+        if memory.key is None:
+            return []
+        place = memory.namespace, memory.key
+        if place in self._keys:
+            raise DuplicateKey("two memories of one batch have the same namespace and key")
+        self._keys.add(place)
+        older = self._state.catalog.by_key(*place)
+        if older is None:
+            return []
+        if not memory.keep_history:
+            self.superseded.add(older)
+        return [Parent(EdgeKind.SUPERSEDES, self._state.node_id(older))]
+
+    def _known(self, node_id: bytes) -> bytes:
+        ordinal = self._state.find(node_id)
+        if ordinal is None or self._state.is_erased(ordinal):
+            raise NotFound("a memory named as parent does not exist")
+        return node_id
+
+
+def stage_append(
+    state: State, edit: Edit, memories: Sequence[NewMemory], vectors: NewVectors | None
+) -> Staged:
+    """Stages new memories with their vectors, and the erasure of what they supersede."""
+    placer = Placer(state)
+    staged = Staged(state.root)
+    offset = state.root.log_size
+    for memory in memories:
+        sealed, link, metadata = placer.seal(memory)
+        edit.set_key(state.root.nodes + len(staged.nodes), sealed.secret)
+        size = len(sealed.record)
+        staged.nodes.append(NewNode(sealed.id, offset, size, link, metadata, memory.terms))
+        staged.sealed.append(sealed)
+        offset += size
+    log = b"".join(sealed.record for sealed in staged.sealed)
+    staged.root = replace(
+        state.root,
+        lamport=placer.lamport,
+        log_size=edit.append_log(state.root.log_size, log),
+        nodes=state.root.nodes + len(memories),
+    )
+    if vectors is not None:
+        stage_vectors(edit, staged, vectors, first=state.root.nodes)
+    stage_erase(state, edit, staged, placer.superseded)
+    return staged
+
+
+def stage_erase(state: State, edit: Edit, staged: Staged, erased: Iterable[int]) -> None:
+    """Stages the erasure of nodes, in the five steps of FORMAT.md, section 9."""
+    ordinals = sorted(erased)
+    if not ordinals:
+        return
+    for ordinal in ordinals:
+        uid = state.record(ordinal).parts.uid
+        staged.erased[ordinal] = node_crypto.erased_secret(state.entry(ordinal), uid)
+        edit.set_key(ordinal, staged.erased[ordinal])
+    for number, space in enumerate(state.spaces):
+        for row in space.rows_of(np.array(ordinals, np.int64)):
+            edit.erase_row(number, space.dimension, int(row))
+    _stage_blank_segments(state, edit, ordinals)
+    root = staged.root
+    record = ErasureRecord(root.lamport + 1, root.device, tuple(ordinals))
+    staged.root = replace(
+        root,
+        lamport=record.lamport,
+        log_size=edit.append_log(root.log_size, record.encode()),
+        erased=root.erased + len(ordinals),
+        spaces=tuple(without_graph(space) for space in root.spaces),
+    )
+
+
+def stage_segment(state: State, edit: Edit, number: int, stop: int, blank: set[int]) -> None:
+    """Stages segment `number` up to ordinal `stop`, without the content of the nodes in `blank`."""
+    first = number * SEGMENT_NODES
+    catalog, terms = state.catalog.columns(first, stop), state.lexical.columns(first, stop)
+    rows = np.array(sorted(ordinal - first for ordinal in blank), np.int64)
+    blob = encode_segment(catalog.erase(rows), terms.erase(rows))
+    at = number * SEGMENT_PARTS
+    edit.put_blob(Stream.SEGMENTS, at, at + SEGMENT_PARTS, with_length(blob))
+
+
+def without_graph(space: Space) -> Space:
+    """The space with its stored graph made unreadable: the key is in the root alone."""
+    return replace(space, graph_rows=0, graph_size=0, graph_key=NO_KEY)
+
+
+def _stage_blank_segments(state: State, edit: Edit, ordinals: list[int]) -> None:
+    segments: dict[int, set[int]] = {}
+    for ordinal in ordinals:
+        if ordinal < state.root.covered:
+            segments.setdefault(ordinal // SEGMENT_NODES, set()).add(ordinal)
+    for number, blank in segments.items():
+        stop = min(state.root.covered, (number + 1) * SEGMENT_NODES)
+        stage_segment(state, edit, number, stop, blank)
+
+
+def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -> None:
+    """Stages vector rows; owner i of `vectors` is the node of ordinal `first` + i."""
+    if not len(vectors.codes):
+        return
+    spaces = list(staged.root.spaces)
+    digests = [space.digest for space in spaces]
+    if vectors.digest not in digests:
+        if len(spaces) == MAX_SPACES:
+            raise LimitExceeded(f"a vault has at most {MAX_SPACES} vector spaces")
+        spaces.append(Space(vectors.digest, vectors.codes.shape[1]))
+        digests.append(vectors.digest)
+    number = digests.index(vectors.digest)
+    rows = spaces[number].rows
+    owners = (vectors.owners + first).astype(np.uint32)
+    edit.set_rows(number, rows, vectors.codes, vectors.scales, owners)
+    spaces[number] = replace(spaces[number], rows=rows + len(vectors.codes))
+    staged.root = replace(staged.root, spaces=tuple(spaces))
+
+
+def stage_blank_blocks(state: State, edit: Edit) -> None:
+    """Stages damaged vector blocks as rows of nobody, which is what memory holds of them."""
+    for space in state.spaces:
+        per_block = vector_rows(space.dimension)
+        for index in space.lost_blocks:
+            edit.replace(Stream.VECTORS + space.number, index)
+            rows = slice(index * per_block, min((index + 1) * per_block, len(space.column)))
+            column = space.column
+            pieces = column.codes[rows], column.scales[rows], column.owners[rows]
+            edit.set_rows(space.number, rows.start, *pieces)
