@@ -64,8 +64,6 @@ class BlockCipher:
             OpenFailed: Not the pinned block, not sealed for this place, or changed.
             VaultClosed: The keys were wiped.
         """
-        if len(sealed) != BLOCK_SIZE:
-            raise OpenFailed
         if tag is not None and not hmac.compare_digest(block_tag(sealed), tag):
             raise OpenFailed
         key = self._key(sealed[:SALT_SIZE])

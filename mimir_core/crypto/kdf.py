@@ -121,8 +121,8 @@ class KdfSettings:
 def _passphrase_bytes(passphrase: str) -> bytes:
     if not passphrase:
         raise InvalidArgument("the passphrase is empty")
-    try:
-        return unicodedata.normalize("NFKC", passphrase).encode()
-    except UnicodeEncodeError:
-        # `from None` and no detail: the original error carries the passphrase.
-        raise InvalidArgument("the passphrase holds a lone surrogate") from None
+    normalized = unicodedata.normalize("NFKC", passphrase)
+    # Looked for instead of left to the codec, whose error would carry the passphrase.
+    if any("\ud800" <= character <= "\udfff" for character in normalized):
+        raise InvalidArgument("the passphrase holds a lone surrogate")
+    return normalized.encode()

@@ -20,6 +20,7 @@ from mimir_core.crypto.keys import ROOT_KEY_SIZE, VAULT_ID_SIZE, VaultKeys
 from mimir_core.crypto.slots import (
     SLOT_SIZE,
     Credential,
+    PassphraseCredential,
     SlotKind,
     SlotPlace,
     open_slot,
@@ -60,17 +61,14 @@ class Preamble:
         Raises:
             NotAVault: Magic or length are not those of a vault.
             UnsupportedFormat: The format version is another one.
-            VaultDamaged: The number of slots was changed.
         """
         if not raw.startswith(MAGIC) or len(raw) < _HEAD.size:
             raise NotAVault("the file is not a Mimir vault")
-        _, version, slots, epoch, vault_id, settings = _HEAD.unpack_from(raw)
+        _, version, _, epoch, vault_id, settings = _HEAD.unpack_from(raw)
         if version != FORMAT_VERSION:
             raise UnsupportedFormat(f"the vault has format version {version}")
         if len(raw) != PREAMBLE_SIZE:
             raise NotAVault("the preamble does not have the length of a vault's")
-        if slots != SLOT_COUNT:
-            raise VaultDamaged("the preamble was changed")
         return cls(vault_id, epoch, KdfSettings.decode(settings), raw)
 
     @staticmethod
@@ -131,7 +129,7 @@ def unlock(raw: bytes, credential: Credential, *, allow_insecure: bool = False) 
 def change_passphrase(
     raw: bytes,
     keys: VaultKeys,
-    credential: Credential,
+    credential: PassphraseCredential,
     kinds: bytes,
     profile: KdfProfile = KdfProfile.STANDARD,
 ) -> tuple[bytes, bytes]:
