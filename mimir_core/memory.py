@@ -240,7 +240,6 @@ class Mimir:
         """The vault in numbers."""
         with self._vault.view() as state:
             root = state.root
-            spaces = zip(root.spaces, state.spaces, strict=True)
             return Stats(
                 memories=root.nodes - root.erased,
                 erased=root.erased,
@@ -251,7 +250,7 @@ class Mimir:
                 file_bytes=self._path.stat().st_size,
                 tail=root.nodes - root.covered,
                 commits=root.commits,
-                indexed=all(not held.view.wants_graph for _, held in spaces),
+                indexed=all(not space.view.wants_graph for space in state.spaces),
             )
 
     # Forgetting

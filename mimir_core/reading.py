@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from mimir_core.results import Memory, Relative
 from mimir_core.types import EdgeKind, from_micros
 from mimir_core.vault.state import State
 
-Edges = Callable[[int], list[tuple[EdgeKind, int | None]]]
+Edges = Callable[[int], Sequence[tuple[EdgeKind, int | None]]]
 
 
 def open_memory(state: State, ordinal: int) -> Memory:

@@ -47,8 +47,9 @@ class Checkpointer:
             def attach() -> None:
                 for space, graph in work:
                     if graph is not None:
-                        space.view.attach(graph)
-                    space.view.extend()
+                        space.attach(graph)
+                    if space.view.wants_graph:
+                        space.view.extend()
 
             self._start(attach)
 

@@ -15,8 +15,8 @@ from hashlib import sha256
 
 import numpy as np
 
-from mimir_core.crypto.aead import OpenFailed
-from mimir_core.crypto.blocks import CONTENT_SIZE, TAG_SIZE, BlockCipher
+from mimir_core.crypto.aead import TAG_SIZE, OpenFailed
+from mimir_core.crypto.blocks import CONTENT_SIZE, BlockCipher
 from mimir_core.crypto.keys import VaultKeys
 from mimir_core.errors import LimitExceeded, VaultDamaged
 from mimir_core.storage import BlockStore

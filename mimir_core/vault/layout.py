@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 
-from mimir_core.crypto.blocks import CONTENT_SIZE, TAG_SIZE
+from mimir_core.crypto.aead import TAG_SIZE
+from mimir_core.crypto.blocks import CONTENT_SIZE
 
 GROWTH = 64
 MAP_ENTRY = np.dtype([("tag", f"V{TAG_SIZE}"), ("stream", "<u4"), ("index", "<u4")])
@@ -122,8 +123,8 @@ class Root:
         if spaces > MAX_SPACES or len(data) != _PAGES_AT + pages * _PAGE.size:
             raise ValueError("root of the wrong shape")
         pieces = [_SPACES_AT + number * _SPACE.size for number in range(spaces)]
-        return cls(
-            *fields,
+        return replace(
+            cls(*fields),
             spaces=tuple(Space.decode(data[at : at + _SPACE.size]) for at in pieces),
             pages=tuple(MapPage(*page) for page in _PAGE.iter_unpack(data[_PAGES_AT:])),
         )

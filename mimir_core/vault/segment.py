@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mimir_core.encoding import pack, unpack
 from mimir_core.errors import VaultDamaged
-from mimir_core.index.catalog import CatalogColumns, FieldColumn
+from mimir_core.index.catalog_columns import CatalogColumns, FieldColumn
 from mimir_core.index.terms import TermColumns
 
 SEGMENT_NODES = 1024
@@ -18,6 +18,7 @@ SEGMENT_PARTS = 256
 _CATALOG_ARRAYS = {
     "prefix": "<u8",
     "size": "<u4",
+    "gap": "<u4",
     "time": "<i8",
     "lamport": "<u8",
     "erased": "u1",
@@ -58,14 +59,16 @@ def decode_segment(blob: bytes) -> tuple[CatalogColumns, TermColumns]:
     """
     try:
         value = unpack(_inflate(blob))
-        arrays = {name: np.frombuffer(value[name], t) for name, t in _CATALOG_ARRAYS.items()}
+        columns: dict[str, Any] = {
+            name: np.frombuffer(value[name], t) for name, t in _CATALOG_ARRAYS.items()
+        }
+        columns.update({name: value[name] for name in _CATALOG_LISTS})
         fields = {
             name: FieldColumn(values, np.frombuffer(codes, "<i4"))
             for name, (values, codes) in value["fields"].items()
         }
         catalog = CatalogColumns(
-            **arrays,
-            **{name: value[name] for name in _CATALOG_LISTS},
+            **columns,
             namespaces=[tuple(labels) for labels in value["namespaces"]],
             fields=fields,
         )

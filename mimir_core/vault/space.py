@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,8 @@ from mimir_core.crypto.aead import OpenFailed
 from mimir_core.crypto.graph import open_graph, seal_graph
 from mimir_core.errors import VaultDamaged
 from mimir_core.index.columns import ERASED, VectorColumn
-from mimir_core.index.vectors import GraphState, VectorView
+from mimir_core.index.graph import GraphState
+from mimir_core.index.vectors import VectorView
 from mimir_core.vault.container import Container
 from mimir_core.vault.layout import Space, Stream, vector_rows
 
@@ -42,7 +45,6 @@ class SpaceState:
         wanted = slice(first - start, space.rows - start)
         codes, scales, owners = (np.concatenate(column)[wanted] for column in zip(*pieces))
         self.column.append(codes, scales, owners)
-        self.view.appended()
 
     def erase(self, ordinals: Rows) -> None:
         """Takes the rows of these nodes out of column and index."""
@@ -63,17 +65,22 @@ class SpaceState:
         key, sealed = seal_graph(self.number, graph.to_bytes())
         return key, sealed, graph.rows
 
-    def stored_graph(self, container: Container, space: Space) -> GraphState | None:
-        """The graph the vault holds; None if there is none, or it is damaged and to be rebuilt."""
+    def stored_graph(self, container: Container, space: Space) -> bytes | None:
+        """The graph the vault holds, opened; None if there is none, or it is to be rebuilt."""
         if not space.graph_size:
             return None
         stream = Stream.GRAPH + self.number
         try:
             parts = container.read_many(stream, container.indexes(stream))
             sealed = b"".join(parts)[: space.graph_size]
-            return GraphState.from_bytes(open_graph(space.graph_key, self.number, sealed))
+            return open_graph(space.graph_key, self.number, sealed)
         except (VaultDamaged, OpenFailed):
             return None
+
+    def attach(self, graph: bytes) -> None:
+        """Takes an opened graph into use; searches are exact until then, and if it is damaged."""
+        with suppress(VaultDamaged):
+            self.view.attach(GraphState.from_bytes(graph))
 
     def _rows(self, container: Container, index: int) -> tuple[Codes, Scales, Owners]:
         rows, dimension = vector_rows(self.dimension), self.dimension
