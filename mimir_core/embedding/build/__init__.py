@@ -1,0 +1,1 @@
+"""Builds the model that ships inside the wheel. Nothing here is imported at run time."""
