@@ -1,0 +1,136 @@
+"""Text to terms: what the lexical index counts and a query looks up.
+
+One rule for both sides: Unicode NFKC and case folding (UAX 15, The Unicode Standard 3.13), runs of
+letters, digits and marks, English stop words left out, Snowball's English stems (Porter 2).
+Scripts written without spaces become overlapping character bigrams, as in Lucene's CJK analysis.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator
+
+import Stemmer
+
+MAX_TERM_CHARS = 64
+"""Longer words (keys, hashes, encoded files) count by their first 64 characters."""
+
+# Closed-class English. "don", "won" and "haven" stay terms: they are a name, a verb and a noun too.
+_ENGLISH = """
+    a an the and or but nor so if then else than as because while until although though
+    of at by for with about against between into through during before after above below to from
+    up down in out on off over under again further once upon within without toward towards
+    i me my mine myself we us our ours ourselves you your yours yourself yourselves
+    he him his himself she her hers herself it its itself they them their theirs themselves
+    this that these those here there what which who whom whose when where why how
+    am is are was were be been being have has had having do does did doing done
+    can could may might must shall should will would ought
+    not no any some all both each few more most other such only own same too very just also
+    ain aren didn doesn hadn hasn isn wasn weren couldn shouldn wouldn
+"""
+_STOP_WORDS = frozenset(_ENGLISH.split())
+
+_CLITIC = "(?:'(?:s|t|d|m|ll|re|ve)(?![{word}]))?"  # isn't, Ana's, we'll: the tail means nothing
+_ASCII_WORDS = re.compile("([a-z0-9]+)" + _CLITIC.format(word="a-z0-9"))
+_WORDS = re.compile("([^ ']+)" + _CLITIC.format(word="^ '"))  # for text that _CHARACTERS prepared
+
+# Thai and Lao, Myanmar, Hangul Jamo, Khmer, kana, Han, Hangul syllables, Han outside the BMP.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uac00-\ud7ff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_RUNS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
+_IDEOGRAPHS = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+_PIECE_CHARS = 32_768
+# A long text is read in pieces, cut at white space where there is any.
+_PIECES = re.compile(rf".{{1,{_PIECE_CHARS}}}(?!\S)|.{{1,{_PIECE_CHARS}}}", re.DOTALL)
+
+
+class _Characters(dict[int, str]):
+    """What each character becomes before words are cut; filled as characters are met."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = replacement = _replacement(chr(code))
+        return replacement
+
+
+def _replacement(character: str) -> str:
+    """Letters, digits and marks stay, symbols stand alone, modifiers vanish, the rest separates."""
+    category = unicodedata.category(character)
+    if character in "'\u2019":
+        return "'"
+    if category in ("Me", "Cf") or "\ufe00" <= character <= "\ufe0f":
+        return " " if character == "\u200b" else ""  # joiners, variation selectors; ZWSP separates
+    if category == "So":
+        return f" {character} "
+    return character if category[0] in "LNM" else " "
+
+
+_CHARACTERS = _Characters()
+
+
+class _PerThread(threading.local):
+    """A Snowball stemmer keeps a buffer between calls, so each thread has its own."""
+
+    def __init__(self) -> None:
+        # No cache: it would keep forgotten words in memory, and saves nothing measurable.
+        self.stem = Stemmer.Stemmer("english", 0).stemWords
+
+
+_local = _PerThread()
+
+
+def analyze(text: str) -> list[str]:
+    """The terms of ``text`` in order, repeated as often as they occur; possibly none.
+
+    Stop words are left out unless the text consists of nothing else, so that a question or a
+    memory made of them alone can still be found. Any string is accepted; memory beyond the
+    result is bounded whatever its length. Thread-safe.
+    """
+    words = _words(text) if len(text) <= _PIECE_CHARS else _words_of_long(text)
+    kept = [word[:MAX_TERM_CHARS] for word in words if word not in _STOP_WORDS]
+    return list(_local.stem(kept or words))
+
+
+def _words_of_long(text: str) -> list[str]:
+    """The words piece by piece, with small working copies and one string a distinct word."""
+    words: list[str] = []
+    seen: dict[str, str] = {}
+    for piece in _PIECES.finditer(text):
+        found = _words(piece[0])
+        words.extend(map(seen.setdefault, found, found))
+    return words
+
+
+def _words(text: str) -> list[str]:
+    if text.isascii():
+        return _ASCII_WORDS.findall(text.lower())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    words = _WORDS.findall(folded.translate(_CHARACTERS))
+    return [part for word in words for part in _parts(word)]
+
+
+def _parts(word: str) -> Iterator[str]:
+    """The word itself, or the terms of its runs in scripts that set no spaces."""
+    if word.isascii() or not _HAS_UNSPACED.search(word):
+        yield word
+        return
+    for run in _RUNS.findall(word):
+        if _HAS_UNSPACED.match(run):
+            yield from _bigrams(run)
+        else:
+            yield run
+
+
+def _bigrams(run: str) -> Iterator[str]:
+    """Overlapping pairs, and each ideograph by itself, since one is often a word."""
+    if len(run) == 1:
+        yield run
+        return
+    yield from (run[at : at + 2] for at in range(len(run) - 1))
+    yield from _IDEOGRAPHS.findall(run)

@@ -1,0 +1,261 @@
+"""BM25 over the terms of memories.
+
+    score(d) = sum over the query's distinct terms t of
+        idf(t) * tf / (tf + k1 * (1 - b + b * length(d) / average length))
+    idf(t)   = ln(1 + (N - df + 1/2) / (df + 1/2))
+
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the
+idf that stays positive for frequent terms, and without the constant factor k1 + 1. N, df and the
+average length are those of the memories that may be found: on conversations searched one by one
+inside a large vault that finds more than the whole vault's figures, and what one namespace holds
+cannot be read off another's scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import log1p
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimir_core.errors import InvalidArgument
+from mimir_core.index.postings import Postings
+from mimir_core.index.terms import TermColumns
+
+K1 = 0.9
+"""How soon repetitions of a term stop to count."""
+
+B = 0.4
+"""How much a long memory is marked down; chat turns are short, and short ones say less."""
+
+ROUNDING = 1e-6
+"""A variance below this part of the mean square is what float32 sums leave of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermWeights:
+    """What the terms of one query weigh in the set that it searched.
+
+    Valid until the index changes.
+
+    Attributes:
+        codes: uint32 [t], the index's numbers of the terms.
+        idf: float32 [t].
+        average_length: Terms in a memory, on average.
+    """
+
+    codes: NDArray[np.uint32]
+    idf: NDArray[np.float32]
+    average_length: float
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalHits:
+    """The best memories, best first; equal scores in ordinal order.
+
+    Attributes:
+        ordinals: int64 [h], h <= k: only memories that hold a term of the query.
+        scores: float32 [h], above 0.
+        mean: Mean score of all memories searched, those without any term counting as 0.
+        std: Standard deviation of the same.
+        weights: For `LexicalIndex.scores` of other memories under the same statistics.
+    """
+
+    ordinals: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    mean: float
+    std: float
+    weights: TermWeights
+
+
+class LexicalIndex:
+    """A BM25 index in memory, addressed by ordinals; a view that is rebuilt from term columns.
+
+    Not thread-safe: callers hold the vault's lock, for searches too.
+    """
+
+    def __init__(self) -> None:
+        self._postings = Postings()
+        self._scratch = np.zeros(0, np.float32)  # all zero between searches
+
+    def __len__(self) -> int:
+        """Live memories, those without terms included."""
+        return self._postings.documents
+
+    def __repr__(self) -> str:
+        return f"<LexicalIndex of {len(self)} memories>"
+
+    @property
+    def extent(self) -> int:
+        """One more than the highest ordinal ever added."""
+        return self._postings.extent
+
+    def add(self, first_ordinal: int, columns: TermColumns) -> None:
+        """Append memories with ordinals from ``first_ordinal`` on; a gap counts as removed.
+
+        Raises:
+            InvalidArgument: ``first_ordinal`` is below `extent`: ordinals are never reused.
+        """
+        self._postings.add(first_ordinal, columns)
+
+    def remove(self, ordinals: Iterable[int]) -> None:
+        """Take memories out, and words that only they held; those already out are passed over.
+
+        Raises:
+            InvalidArgument: an ordinal was never added; nothing was removed.
+        """
+        self._postings.remove(ordinals)
+
+    def columns(self, start: int, stop: int) -> TermColumns:
+        """The terms of ordinals ``start`` to ``stop``, the removed ones as empty memories."""
+        return self._postings.columns(start, stop)
+
+    def document_frequency(self, term: str) -> int:
+        """Live memories that hold ``term`` (as `analyze` yields it)."""
+        return sum(map(self._postings.document_frequency, self._postings.codes([term])))
+
+    def search(
+        self, terms: Sequence[str], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> LexicalHits:
+        """The ``k`` best memories for the distinct ``terms``.
+
+        Args:
+            terms: From `analyze`; unknown and repeated ones change nothing.
+            k: At least 1; fewer come back if fewer hold a term.
+            allowed: bool [>= extent], the memories to search; None for all. Removed memories are
+                never found.
+
+        Raises:
+            InvalidArgument: ``k`` is below 1, or ``allowed`` does not cover every ordinal.
+        """
+        if k < 1:
+            raise InvalidArgument("k must be at least 1")
+        codes = self._postings.codes(terms)
+        mask = None if allowed is None else self._narrowed(allowed)
+        documents, average_length = self._population(mask)
+        if not codes:
+            return _nothing(average_length)
+        postings = self._postings.gather(codes)
+        frequencies = [self._postings.document_frequency(code) for code in codes]
+        if mask is not None:
+            postings, frequencies = _permitted(postings, frequencies, mask)
+        idf = np.array([_idf(documents, frequency) for frequency in frequencies], np.float32)
+        impacts = _saturated(postings, average_length) * np.repeat(idf, frequencies)
+        ordinals = (postings >> 32).view(np.int64)
+        totals = self._totals(ordinals, impacts)
+        found, scores = _best(ordinals, totals, k, len(codes))
+        mean, std = _moments(impacts, totals, documents)
+        weights = TermWeights(np.array(codes, np.uint32), idf, average_length)
+        return LexicalHits(found, scores, mean, std, weights)
+
+    def scores(self, weights: TermWeights, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of given memories under a search's statistics; 0 for removed ones. Not masked."""
+        places, codes, counts = self._postings.rows(ordinals)
+        cells, terms = np.nonzero((codes[:, None] == weights.codes) & (counts > 0)[:, None])
+        places, tf = places[cells], counts[cells].astype(np.float32)
+        lengths = self._postings.lengths()[ordinals[places]].astype(np.float32)
+        impacts = weights.idf[terms] * _saturation(tf, lengths, weights.average_length)
+        return np.bincount(places, impacts, len(ordinals)).astype(np.float32)
+
+    def _narrowed(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """bool [extent], the live memories to search; None if that is all of them."""
+        if len(allowed) < self.extent:
+            raise InvalidArgument("the mask does not cover every memory")
+        mask = allowed[: self.extent] & self._postings.live()
+        return None if np.count_nonzero(mask) == len(self) else mask
+
+    def _population(self, mask: NDArray[np.bool_] | None) -> tuple[int, float]:
+        """Count and average length of the memories to search."""
+        documents, length = self._postings.documents, self._postings.total_length
+        if mask is not None:
+            documents = int(np.count_nonzero(mask))
+            # einsum stays on this thread; a BLAS dot of this size would wake a pool of them.
+            length = int(np.einsum("i,i->", self._postings.lengths(), mask))
+        return documents, max(length, 1) / max(documents, 1)
+
+    def _totals(
+        self, ordinals: NDArray[np.int64], impacts: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """For each posting, the score of its memory: the sum of all impacts on it."""
+        if len(self._scratch) < self.extent:
+            self._scratch = np.zeros(self.extent + self.extent // 8 + 1024, np.float32)
+        np.add.at(self._scratch, ordinals, impacts)
+        totals = self._scratch[ordinals]
+        self._scratch[ordinals] = 0
+        return totals
+
+
+def _permitted(
+    postings: NDArray[np.uint64], sizes: list[int], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint64], list[int]]:
+    """The postings of the memories to search, and how many of them each term keeps."""
+    permitted = mask[(postings >> 32).view(np.int64)]
+    ends = list(accumulate(sizes))
+    kept = [
+        int(np.count_nonzero(permitted[end - size : end]))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    if sum(kept) < len(postings):
+        postings = postings[np.flatnonzero(permitted)]
+    return postings, kept
+
+
+def _idf(documents: int, frequency: int) -> float:
+    return log1p((documents - frequency + 0.5) / (frequency + 0.5))
+
+
+def _saturated(postings: NDArray[np.uint64], average_length: float) -> NDArray[np.float32]:
+    """The part of the score that repetitions and length decide, for packed postings."""
+    low = postings.astype(np.uint32)  # half as wide, and twice as fast from here on
+    tf = (low & 0xFF).astype(np.float32)
+    lengths = (low >> 8).astype(np.float32)
+    return _saturation(tf, lengths, average_length)
+
+
+def _saturation(
+    tf: NDArray[np.float32], lengths: NDArray[np.float32], average_length: float
+) -> NDArray[np.float32]:
+    norm = lengths * np.float32(K1 * B / average_length) + np.float32(K1 * (1 - B))
+    return tf / (norm + tf)
+
+
+def _moments(
+    impacts: NDArray[np.float32], totals: NDArray[np.float32], documents: int
+) -> tuple[float, float]:
+    """Mean and standard deviation over ``documents`` memories, from postings alone.
+
+    A memory's squared score is the sum of (impact x score) over its postings.
+    """
+    mean = float(impacts.sum()) / max(documents, 1)
+    square = float((impacts * totals).sum()) / max(documents, 1)
+    variance = square - mean * mean
+    return mean, variance**0.5 if variance > ROUNDING * square else 0.0
+
+
+def _best(
+    ordinals: NDArray[np.int64], totals: NDArray[np.float32], k: int, terms: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k best distinct memories among postings.
+
+    A memory stands there once a term, so the k best lie within the best k x terms postings.
+    They are sorted as integers: the bits of a positive float, inverted, above the ordinal.
+    """
+    rank = len(totals) - k * terms
+    if rank > 0:
+        near = np.flatnonzero(totals >= np.partition(totals, rank)[rank])
+        ordinals, totals = ordinals[near], totals[near]
+    keys = (~totals.view(np.uint32)).astype(np.uint64) << 32 | ordinals.view(np.uint64)
+    keys.sort()
+    first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    keys = keys[first][:k]
+    return (keys & 0xFFFFFFFF).view(np.int64), (~(keys >> 32).astype(np.uint32)).view(np.float32)
+
+
+def _nothing(average_length: float) -> LexicalHits:
+    scores = np.empty(0, np.float32)
+    weights = TermWeights(np.empty(0, np.uint32), scores, average_length)
+    return LexicalHits(np.empty(0, np.int64), scores, 0.0, 0.0, weights)
