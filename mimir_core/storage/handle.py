@@ -1,0 +1,267 @@
+"""What every engine's handle shares: one thread at a time, nesting, the order of a commit, forks.
+
+An engine fills in how a transaction begins and ends and how one block moves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Final
+
+from mimir_core.errors import (
+    Conflict,
+    InvalidArgument,
+    ScrubPending,
+    StorageFailed,
+    VaultBusy,
+    VaultClosed,
+)
+from mimir_core.storage.protocol import check_blocks, check_dense, check_preamble
+
+PATIENCE: Final = 5.0
+"""Seconds that a call without a timeout of its own waits: a commit, a reader during recovery."""
+
+LONGEST_WAIT: Final = 86_400.0
+"""Seconds; longer timeouts are cut, as locks and engines count in bounded integers."""
+
+FORK_WAIT: Final = 1.0
+"""Seconds that a fork waits for another thread to leave a handle."""
+
+
+class BlockStoreHandle(ABC):
+    """A BlockStore over an engine's primitives, which are called with the lock held."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._closed = False
+        self._readers = 0
+        self._writing = False
+        _handles.add(self)
+
+    @abstractmethod
+    def _begin_reading(self) -> None: ...
+
+    @abstractmethod
+    def _begin_writing(self, timeout: float) -> None: ...
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Leave the transaction, undoing what it wrote; does nothing if there is none."""
+
+    @abstractmethod
+    def _commit(self) -> None: ...
+
+    @abstractmethod
+    def _root_tag(self) -> bytes: ...
+
+    @abstractmethod
+    def _count(self) -> int: ...
+
+    @abstractmethod
+    def _preamble(self) -> bytes: ...
+
+    @abstractmethod
+    def _get(self, number: int) -> bytes: ...
+
+    @abstractmethod
+    def _put(self, number: int, block: bytes) -> None: ...
+
+    @abstractmethod
+    def _append(self, number: int, block: bytes) -> None: ...
+
+    @abstractmethod
+    def _put_preamble(self, preamble: bytes) -> None: ...
+
+    @abstractmethod
+    def _scrub(self, timeout: float) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    @abstractmethod
+    def _abandon(self, idle: bool) -> None:
+        """Let go in a forked child, without a trace on what the parent holds."""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See BlockStore."""
+        with self._lock:
+            self._check_open()
+            if not self._in_transaction():
+                self._begin_reading()
+            self._readers += 1
+            try:
+                yield
+            finally:
+                self._readers -= 1
+                if not self._in_transaction():
+                    self._end()
+
+    @contextmanager
+    def writing(self, timeout: float) -> Iterator[None]:
+        """See BlockStore."""
+        with self._locked(timeout) as remaining:
+            if self._in_transaction():
+                raise InvalidArgument("writing() inside another transaction of this handle")
+            self._begin_writing(remaining)
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._end_writing()
+
+    def root_tag(self) -> bytes:
+        """See BlockStore."""
+        with self._lock:
+            self._check_open()
+            return self._root_tag()
+
+    def count(self) -> int:
+        """See BlockStore."""
+        with self._lock:
+            self._check_open()
+            return self._count()
+
+    def preamble(self) -> bytes:
+        """See BlockStore."""
+        with self._lock:
+            self._check_open()
+            return self._preamble()
+
+    def read(self, numbers: Sequence[int]) -> list[bytes]:
+        """See BlockStore."""
+        with self.reading():
+            return [self._get(number) for number in numbers]
+
+    def commit(
+        self,
+        writes: Mapping[int, bytes],
+        *,
+        expected_root_tag: bytes,
+        preamble: bytes | None = None,
+    ) -> None:
+        """See BlockStore."""
+        with self._lock:
+            self._check_open()
+            with nullcontext() if self._writing else self.writing(PATIENCE):
+                try:
+                    self._write(writes, expected_root_tag, preamble)
+                    self._commit()
+                finally:
+                    self._end_writing()
+
+    def scrub(self, timeout: float) -> None:
+        """See BlockStore."""
+        try:
+            with self._locked(timeout) as remaining:
+                if self._in_transaction():
+                    raise ScrubPending("this handle is itself inside a transaction")
+                self._scrub(remaining)
+        except VaultBusy as error:
+            raise ScrubPending("another reader or writer is active") from error
+        except StorageFailed as error:
+            hint = "free disk space or repair it; every open, commit and close tries again"
+            raise ScrubPending("the journal could not be emptied", hint=hint) from error
+
+    def close(self) -> None:
+        """See BlockStore."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._close()
+
+    def _write(
+        self, writes: Mapping[int, bytes], expected_root_tag: bytes, preamble: bytes | None
+    ) -> None:
+        check_blocks(writes.values())
+        if preamble is not None:
+            check_preamble(preamble)
+        count = self._count()
+        check_dense(writes, count)
+        if self._root_tag() != expected_root_tag:
+            raise Conflict("another commit came first")
+        for number, block in sorted(writes.items()):
+            if number < count:
+                self._put(number, block)
+            else:
+                self._append(number, block)
+        if preamble is not None:
+            self._put_preamble(preamble)
+
+    def _end_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._end()
+
+    def _in_transaction(self) -> bool:
+        return self._writing or self._readers > 0
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise VaultClosed("the block store is closed, or was inherited by a fork")
+
+    @contextmanager
+    def _locked(self, timeout: float) -> Iterator[float]:
+        """Hold the handle's lock; gives the seconds of `timeout` that are left."""
+        deadline = time.monotonic() + min(max(timeout, 0.0), LONGEST_WAIT)
+        lock = self._lock  # a child forked in here gets another one
+        if not lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+            raise VaultBusy("another thread is using this handle")
+        try:
+            self._check_open()
+            yield max(deadline - time.monotonic(), 0.0)
+        finally:
+            lock.release()
+
+
+# Forks. A child inherits an engine's belief in locks that it does not hold, and a store that it
+# opens anew would share that belief: measured with SQLite, the parent's close then removed the
+# journal under the child, and the child's acknowledged commit was lost. So a fork waits until no
+# thread is inside a handle, and the child lets go of every inherited one before it can open its
+# own (https://www.sqlite.org/howtocorrupt.html, section 2.6).
+
+_handles: weakref.WeakSet[BlockStoreHandle] = weakref.WeakSet()
+
+
+class _Fork(threading.local):
+    """The handles that the forking thread holds still."""
+
+    def __init__(self) -> None:
+        self.quiet: list[BlockStoreHandle] = []
+
+
+_fork = _Fork()
+
+
+def _before_fork() -> None:
+    _fork.quiet = [h for h in list(_handles) if h._lock.acquire(timeout=FORK_WAIT)]
+
+
+def _after_fork_in_parent() -> None:
+    for handle in _fork.quiet:
+        handle._lock.release()
+    _fork.quiet = []
+
+
+def _after_fork_in_child() -> None:
+    for handle in list(_handles):
+        idle = handle in _fork.quiet and not handle._in_transaction()
+        handle._lock = threading.RLock()
+        if not handle._closed:
+            handle._closed = True
+            handle._abandon(idle)
+    _fork.quiet = []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,1 @@
+"""Tests of the block stores; `conformance` and `faults` are for reuse."""
