@@ -1,0 +1,97 @@
+"""The vector index of a vault: exact while that is the faster, an HNSW graph above."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mimir_core.index.columns import ERASED, Floats, Mask, Rows, VectorColumn
+from mimir_core.index.graph import GraphState
+from mimir_core.index.hnsw import HnswIndex, Progress
+
+__all__ = ["GraphState", "VectorView"]
+
+GRAPH_FROM = 10_000  # live rows; below, a scan costs no more than a search of the graph
+_TAIL = 5_000  # scanned rows that are worth taking into the graph,
+_TAIL_SHARE = 0.1  # or this share of those in it, if that is more
+_HOLES = 0.1  # share of erased nodes at which the graph is built anew
+
+
+class VectorView:
+    """Implements `VectorIndex` over a column, with a graph when there are enough rows.
+
+    A new view answers exactly. `attach` or `extend`, in any thread, give it a graph; until they
+    are done it goes on answering without.
+    """
+
+    def __init__(self, column: VectorColumn) -> None:
+        self._column = column
+        self._index = HnswIndex(column)
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"VectorView({self._index!r})"
+
+    @property
+    def wants_graph(self) -> bool:
+        """Whether `extend` has work to do: too many rows are scanned, or the graph has holes."""
+        rows, covered = len(self._column), self._index.covered
+        if rows - self._column.erased < GRAPH_FROM:
+            return False
+        tail_is_long = rows - covered > max(_TAIL, _TAIL_SHARE * covered)
+        return tail_is_long or self._index.removed_share > _HOLES
+
+    @property
+    def graph_rows(self) -> int:
+        """How many rows, from the first, the graph covers."""
+        return self._index.covered
+
+    def search(self, query: ArrayLike, k: int, allowed: Mask | None = None) -> tuple[Rows, Floats]:
+        """See `VectorIndex.search`."""
+        return self._index.search(query, k, allowed)
+
+    def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
+        """See `VectorIndex.scores`."""
+        return self._index.scores(query, rows)
+
+    def removed(self, rows: ArrayLike) -> None:
+        """See `VectorIndex.removed`."""
+        with self._lock:
+            self._index.removed(rows)
+
+    def extend(self, progress: Progress | None = None) -> None:
+        """Take all rows into the graph if `wants_graph`; searches go on meanwhile.
+
+        A graph with many holes is built anew beside the old one.
+
+        Args:
+            progress: called with (rows done, rows to do) every few milliseconds.
+        """
+        if not self.wants_graph:
+            return
+        if self._index.removed_share <= _HOLES:
+            self._index.extend(progress)
+            return
+        fresh = HnswIndex(self._column)
+        fresh.extend(progress)
+        self._replace(fresh)
+
+    def state(self) -> GraphState | None:
+        """The graph's links, for keeping; None if there is no graph. See `HnswIndex.state`."""
+        return self._index.state()
+
+    def attach(self, state: GraphState) -> None:
+        """Take over a kept graph.
+
+        Raises:
+            VaultDamaged: it is not one of this column; the view goes on without.
+        """
+        self._replace(HnswIndex.attach(self._column, state))
+
+    def _replace(self, index: HnswIndex) -> None:
+        """Put an index in place, with what was erased while it was made."""
+        with self._lock:
+            index.removed(np.flatnonzero(self._column.owners == ERASED))
+            self._index = index
