@@ -1,0 +1,1 @@
+"""Vaults of released format versions, which every later version opens."""

@@ -1,0 +1,1 @@
+"""Tests of the facade: what callers of `Mimir` see."""

@@ -1,0 +1,1 @@
+"""Tests of the vault: durability, integrity, erasure, secrecy, and processes side by side."""
