@@ -179,6 +179,15 @@ class Mimir:
                 raise NotFound("no such memory")
             return open_memory(state, ordinal)
 
+    def known(
+        self, keys: Iterable[str], *, namespace: Namespace | str = DEFAULT_NAMESPACE
+    ) -> list[str | None]:
+        """The ids of the live memories that have these keys, None for keys nobody has."""
+        with self._vault.view() as state:
+            place = check_namespace(namespace)
+            found = [state.catalog.by_key(place, key) for key in keys]
+            return [None if one is None else state.node_id(one).hex() for one in found]
+
     def thread(
         self, name: str, *, namespace: Namespace | str = DEFAULT_NAMESPACE
     ) -> list[Memory]:

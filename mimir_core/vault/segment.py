@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mimir_core.encoding import pack, unpack
 from mimir_core.errors import VaultDamaged
+from mimir_core.index.analysis import ANALYSIS
 from mimir_core.index.catalog_columns import CatalogColumns, FieldColumn
 from mimir_core.index.terms import TermColumns
 
@@ -44,6 +45,7 @@ def encode_segment(catalog: CatalogColumns, terms: TermColumns) -> bytes:
         name: [column.values, _bytes(column.codes, "<i4")]
         for name, column in catalog.fields.items()
     }
+    value["analysis"] = ANALYSIS
     value["vocabulary"] = terms.vocabulary
     value.update(
         {f"term_{name}": _bytes(getattr(terms, name), dtype) for name, dtype in _TERM_ARRAYS.items()}
@@ -55,10 +57,13 @@ def decode_segment(blob: bytes) -> tuple[CatalogColumns, TermColumns]:
     """Decodes a segment.
 
     Raises:
-        VaultDamaged: if it is not one; the caller rebuilds it from the log.
+        VaultDamaged: if it is not one, or its terms were cut by another analysis; the caller
+            rebuilds it from the log.
     """
     try:
         value = unpack(_inflate(blob))
+        if value["analysis"] != ANALYSIS:
+            raise VaultDamaged("a segment's terms were made by another analysis")
         columns: dict[str, Any] = {
             name: np.frombuffer(value[name], t) for name, t in _CATALOG_ARRAYS.items()
         }

@@ -6,6 +6,7 @@ processes safe beside each other. Every call first follows to the newest committ
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ class Vault:
         self._store = store
         self._keys = keys
         self._lock = threading.RLock()
+        self._process = os.getpid()
         self._state: State | None = None
         self._closed = False
         self._scrub_due = True
@@ -76,16 +78,18 @@ class Vault:
         try:
             credential = PassphraseCredential(passphrase)
             keys = unlock(store.preamble(), credential, allow_insecure=allow_insecure)
-            return cls(store, keys)._opened()
         except BaseException:
             store.close()
             raise
+        return cls(store, keys)._opened()
 
     def _opened(self) -> Vault:
-        self._try_scrub()
-        with self.view():
-            pass
-        self._checkpointer.attach_graphs()
+        try:
+            self._try_scrub()
+            self._checkpointer.attach_graphs()
+        except BaseException:
+            self._store.close()
+            raise
         return self
 
     # Reading
@@ -97,6 +101,7 @@ class Vault:
         Raises:
             VaultClosed, VaultDamaged, VaultBusy, StorageFailed.
         """
+        self._check_process()
         with self._lock:
             self._check_open()
             with self._store.reading():
@@ -105,6 +110,7 @@ class Vault:
     @contextmanager
     def exclusive(self) -> Iterator[State]:
         """The newest state with the right to commit onto it; `commit` ends the transaction."""
+        self._check_process()
         with self._lock:
             self._check_open()
             with self._store.writing(WRITER_TIMEOUT):
@@ -225,6 +231,10 @@ class Vault:
             self._scrub_due = True
         self._state = state
         return state
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:  # before the lock, which a lost thread may hold for ever
+            raise VaultClosed("the vault was opened by a parent process")
 
     def _check_open(self) -> None:
         if self._closed:
