@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from mimir_core.vault.write import NewMemory, NewVectors
 DEFAULT_NAMESPACE: Namespace = ("default",)
 MAX_CONTENT_BYTES = 8 << 20
 MAX_NAME_BYTES = 1024
+_ID = re.compile("[0-9a-fA-F]{64}")
 Time = dt.datetime | dt.date | float | str
 
 
@@ -119,11 +121,8 @@ def check_name(name: object, what: str) -> str | None:
 
 def node_id(text: object) -> bytes:
     """The 32 bytes of an id. Raises InvalidArgument unless it is 64 hex digits."""
-    try:
-        if isinstance(text, str) and len(text) == 64:
-            return bytes.fromhex(text)
-    except ValueError:
-        pass
+    if isinstance(text, str) and _ID.fullmatch(text):
+        return bytes.fromhex(text)
     raise InvalidArgument("an id is 64 hex digits", hint="ids come from remember and recall")
 
 

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from mimir_core.crypto.kdf import KdfProfile
 from mimir_core.embedding import Embedder, MiniLM
 from mimir_core.errors import InvalidArgument, NotFound, NotSerializable
-from mimir_core.intake import DEFAULT_NAMESPACE, Item, Time, check_items, embed_items, node_id
+from mimir_core.intake import (
+    DEFAULT_NAMESPACE,
+    Item,
+    Time,
+    check_items,
+    check_name,
+    embed_items,
+    node_id,
+)
 from mimir_core.reading import open_memory, relatives, with_derived
 from mimir_core.recall import Query, recall
 from mimir_core.repair import reembed
@@ -167,13 +175,14 @@ class Mimir:
         Raises:
             NotFound: there is none, or it was forgotten.
         """
-        if (id is None) == (key is None):
+        name = check_name(key, "key")
+        if (id is None) == (name is None):
             raise InvalidArgument("give either an id or a key")
         with self._vault.view() as state:
             ordinal = (
                 state.find(node_id(id))
-                if key is None
-                else state.catalog.by_key(check_namespace(namespace), key)
+                if name is None
+                else state.catalog.by_key(check_namespace(namespace), name)
             )
             if ordinal is None or state.is_erased(ordinal):
                 raise NotFound("no such memory")
@@ -192,8 +201,11 @@ class Mimir:
         self, name: str, *, namespace: Namespace | str = DEFAULT_NAMESPACE
     ) -> list[Memory]:
         """The memories of a thread, oldest first; empty if there is no such thread."""
+        checked = check_name(name, "thread name")
+        if checked is None:
+            raise InvalidArgument("a thread has a name")
         with self._vault.view() as state:
-            ordinals = state.catalog.thread_ordinals(check_namespace(namespace), name)
+            ordinals = state.catalog.thread_ordinals(check_namespace(namespace), checked)
             return [open_memory(state, int(ordinal)) for ordinal in ordinals]
 
     def memories(
@@ -285,7 +297,7 @@ class Mimir:
 
         Args:
             ids: One id or several.
-            key: The memory of this key, in `namespace`.
+            key: The memory of this key, in `namespace`, with what it superseded.
             namespace, descendants, thread, where, since, until: Everything that fits all of them.
                 A thread, where or time without a namespace looks in the default namespace.
             cascade: Also forget what was derived from them.
