@@ -1,0 +1,1 @@
+"""Views over memories: catalog and filters, vector indexes, lexical index, fusion."""
