@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,7 @@ from mimir_core.vault.write import NewMemory, NewVectors
 DEFAULT_NAMESPACE: Namespace = ("default",)
 MAX_CONTENT_BYTES = 8 << 20
 MAX_NAME_BYTES = 1024
+BATCH = 2_048
 _ID = re.compile("[0-9a-fA-F]{64}")
 Time = dt.datetime | dt.date | float | str
 
@@ -87,6 +90,23 @@ def embed_items(
         vectors[row] = checked_vectors([items[owners[row]].vector], 1, space)[0]
     codes, scales = quantize(vectors)
     return NewVectors(space_digest(space), codes, scales, np.array(owners, np.int64))
+
+
+def embedded_batches(
+    items: Sequence[Item], embedder: Embedder
+) -> Iterator[tuple[slice, NewVectors | None]]:
+    """Cuts a run into batches of 2,048 and embeds ahead while the caller stores the one before."""
+    pieces = [slice(at, at + BATCH) for at in range(0, len(items), BATCH)]
+    if len(pieces) == 1:
+        yield pieces[0], embed_items(items, embedder)
+        return
+    with ThreadPoolExecutor(1, "mimir-embed") as pool:
+        ahead = deque(pool.submit(embed_items, items[piece], embedder) for piece in pieces[:2])
+        for number, piece in enumerate(pieces):
+            vectors = ahead.popleft().result()
+            if number + 2 < len(pieces):
+                ahead.append(pool.submit(embed_items, items[pieces[number + 2]], embedder))
+            yield piece, vectors
 
 
 def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray[np.float32]:

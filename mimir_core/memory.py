@@ -19,7 +19,7 @@ from mimir_core.intake import (
     Time,
     check_items,
     check_name,
-    embed_items,
+    embedded_batches,
     node_id,
 )
 from mimir_core.reading import open_memory, relatives, with_derived
@@ -33,7 +33,6 @@ from mimir_core.vault.vault import Vault
 from mimir_core.vault.verify import verify_blocks, verify_nodes
 
 Progress = Callable[[int, int], None]
-_BATCH = 2_048
 
 
 class Mimir:
@@ -116,9 +115,7 @@ class Mimir:
         batch = list(items)
         memories = check_items(batch)
         ids: list[str] = []
-        for at in range(0, len(batch), _BATCH):
-            piece = slice(at, at + _BATCH)
-            vectors = embed_items(batch[piece], self._embedder)
+        for piece, vectors in embedded_batches(batch, self._embedder):
             ids += [id_.hex() for id_ in self._vault.append(memories[piece], vectors)]
             if progress is not None:
                 progress(len(ids), len(batch))
