@@ -29,7 +29,7 @@ _ID = re.compile("[0-9a-fA-F]{64}")
 Time = dt.datetime | dt.date | float | str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Item:
     """A memory to be: the arguments of `Mimir.remember`, for `Mimir.remember_many`.
 
@@ -56,22 +56,21 @@ class Item:
     vector: Sequence[float] | npt.NDArray[np.float32] | None = None
 
 
-def check_items(items: Sequence[Item]) -> list[NewMemory]:
+def check_items(items: Sequence[Item], space: VectorSpace) -> list[NewMemory]:
     """Checks a whole batch before anything is computed or written.
 
     Raises:
-        InvalidText, InvalidMetadata, InvalidNamespace, InvalidArgument, DuplicateKey.
+        InvalidText, InvalidMetadata, InvalidNamespace, InvalidVector, InvalidArgument,
+        DuplicateKey.
     """
-    memories = [_checked(item) for item in items]
+    memories = [_checked(item, space) for item in items]
     keys = [(memory.namespace, memory.key) for memory in memories if memory.key is not None]
     if len(set(keys)) != len(keys):
         raise DuplicateKey("two memories of one batch have the same namespace and key")
     return memories
 
 
-def embed_items(
-    items: Sequence[Item], embedder: Embedder
-) -> NewVectors | None:
+def embed_items(items: Sequence[Item], embedder: Embedder) -> NewVectors | None:
     """Embeds the texts of a batch; None if there is nothing to index.
 
     Raises:
@@ -110,16 +109,26 @@ def embedded_batches(
 
 
 def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray[np.float32]:
-    """Vectors [count, dimension] as float32. Raises InvalidVector for any other shape."""
+    """Vectors [count, dimension] as float32.
+
+    Raises:
+        InvalidVector: for another shape, what is no real number, or a vector without direction.
+    """
     try:
-        array = np.asarray(vectors, np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidVector("a vector is a sequence of numbers") from error
+        array = np.asarray(vectors)
+    except (TypeError, ValueError):
+        raise InvalidVector("a vector is a sequence of numbers") from None
+    if array.dtype.kind not in "fiu":
+        raise InvalidVector("a vector is a sequence of numbers")
     if array.shape != (count, space.dimension):
         raise InvalidVector(f"a vector of this space has {space.dimension} components")
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    if not np.isfinite(floats).all():
         raise InvalidVector("a vector holds a number that is not finite")
-    return array
+    if not floats.any(axis=1).all():
+        raise InvalidVector("a vector of zeros has no direction")
+    return floats
 
 
 def space_digest(space: VectorSpace) -> bytes:
@@ -146,8 +155,14 @@ def node_id(text: object) -> bytes:
     raise InvalidArgument("an id is 64 hex digits", hint="ids come from remember and recall")
 
 
-def _checked(item: Item) -> NewMemory:
+def _checked(item: Item, space: VectorSpace) -> NewMemory:
+    if not isinstance(item, Item):
+        raise InvalidArgument("a batch is made of items", hint="wrap each memory in an `Item`")
     content = _check_content(item.content)
+    if item.vector is not None:
+        checked_vectors([item.vector], 1, space)
+    if not isinstance(item.keep_history, bool):
+        raise InvalidArgument("keep_history is true or false")
     return NewMemory(
         content=content,
         namespace=check_namespace(item.namespace),
@@ -155,10 +170,16 @@ def _checked(item: Item) -> NewMemory:
         thread=check_name(item.thread, "thread name"),
         key=check_name(item.key, "key"),
         metadata=check_metadata(item.metadata),
-        derived_from=tuple(node_id(parent) for parent in item.derived_from),
+        derived_from=_check_parents(item.derived_from),
         keep_history=item.keep_history,
         terms=analyze(content) if isinstance(content, str) else [],
     )
+
+
+def _check_parents(ids: object) -> tuple[bytes, ...]:
+    if isinstance(ids, str) or not isinstance(ids, Sequence):
+        raise InvalidArgument("derived_from is a list of ids")
+    return tuple(node_id(parent) for parent in ids)
 
 
 def _check_content(content: object) -> str | bytes:

@@ -19,6 +19,7 @@ from mimir_core.intake import (
     Time,
     check_items,
     check_name,
+    checked_vectors,
     embedded_batches,
     node_id,
 )
@@ -112,8 +113,10 @@ class Mimir:
             items: What to remember.
             progress: Called with (done, all) after each transaction.
         """
+        if not isinstance(items, Iterable):
+            raise InvalidArgument("a batch is a list of items")
         batch = list(items)
-        memories = check_items(batch)
+        memories = check_items(batch, self._embedder.space)
         ids: list[str] = []
         for piece, vectors in embedded_batches(batch, self._embedder):
             ids += [id_.hex() for id_ in self._vault.append(memories[piece], vectors)]
@@ -146,7 +149,7 @@ class Mimir:
             namespace: Where to look; `descendants` includes the namespaces below it.
             thread: Only this thread.
             where: A filter over metadata; see `compile_filter`.
-            since, until: Only memories of this time, ends included.
+            since, until: Only memories from `since` on and before `until`.
             neighbours: How many turns before and after each hit to bring along.
 
         Raises:
@@ -156,9 +159,12 @@ class Mimir:
         """
         scope = Scope.checked(namespace, descendants, thread, where, since, until)
         wanted = Query.checked(query, k, mode, neighbours)
-        vector = self._embedder.embed_query(query) if wanted.dense else None
+        space = self._embedder.space
+        vector = None
+        if wanted.dense:
+            vector = checked_vectors([self._embedder.embed_query(query)], 1, space)[0]
         with self._vault.view() as state:
-            return recall(state, scope, wanted, vector, self._embedder.space)
+            return recall(state, scope, wanted, vector, space)
 
     def get(
         self,

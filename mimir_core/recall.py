@@ -43,17 +43,17 @@ class Query:
     neighbours: int
 
     @classmethod
-    def checked(cls, text: object, k: object, mode: str, neighbours: int) -> Query:
+    def checked(cls, text: object, k: object, mode: str, neighbours: object) -> Query:
         """Raises InvalidText or InvalidArgument."""
         if not isinstance(text, str) or not text.strip():
             raise InvalidText("the query is empty", hint="say what to look for")
-        if len(text) > MAX_CONTENT_BYTES:
-            raise InvalidText("the query is too long")
+        if len(text) > MAX_CONTENT_BYTES or any("\ud800" <= char <= "\udfff" for char in text):
+            raise InvalidText("the query is too long, or holds surrogates")
         if mode not in MODES:
             raise InvalidArgument(f"mode is one of {', '.join(MODES)}")
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k is a whole number from 1 to {MAX_K}")
-        if not 0 <= neighbours <= MAX_NEIGHBOURS:
+        if not isinstance(neighbours, int) or not 0 <= neighbours <= MAX_NEIGHBOURS:
             raise InvalidArgument(f"neighbours is a number from 0 to {MAX_NEIGHBOURS}")
         return cls(text, k, mode, neighbours)
 

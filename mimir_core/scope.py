@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mimir_core.dag import walk
 from mimir_core.errors import DuplicateKey, InvalidArgument, NotFound
 from mimir_core.index.filters import Filter, compile_filter
 from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_name, node_id
-from mimir_core.types import Namespace, check_namespace, to_micros
+from mimir_core.types import EdgeKind, Namespace, check_namespace, to_micros
 from mimir_core.vault.state import State
 
 Pick = Callable[[State], npt.NDArray[np.int64]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Scope:
-    """A checked selection. `namespace` None stands for every namespace."""
+    """A checked selection. `namespace` None stands for every namespace; `until` is excluded."""
 
     namespace: Namespace | None
     descendants: bool = False
@@ -50,13 +52,8 @@ class Scope:
             thread=check_name(thread, "thread name"),
             filter=None if where is None else compile_filter(where),
             since=None if since is None else to_micros(since),
-            until=None if until is None else to_micros(until),
+            until=None if until is None else to_micros(until) + 1,
         )
-
-    @property
-    def whole_vault(self) -> bool:
-        """Whether it selects everything."""
-        return self == Scope(None)
 
     def mask(self, state: State) -> npt.NDArray[np.bool_]:
         """Which nodes are live and fit, bool [nodes]."""
@@ -82,22 +79,27 @@ def picker(
         InvalidArgument: if nothing, or more than one kind of thing, is selected.
         DuplicateKey: if an id is given twice.
     """
-    described = namespace is not None or any(conditions.values())
+    conditional = any(each is not None and each is not False for each in conditions.values())
+    described = namespace is not None or conditional
     if (ids is not None) + (key is not None or described) != 1:
         raise InvalidArgument("select by ids, by key, or by namespace, thread, filter and time")
     if ids is not None:
-        return _by_ids([ids] if isinstance(ids, str) else list(ids))
+        return _by_ids(ids)
     where = DEFAULT_NAMESPACE if namespace is None else namespace
-    if key is None:
-        scope = Scope.checked(where, **conditions)
-        return lambda state: np.flatnonzero(scope.mask(state))
-    if any(conditions.values()):
-        raise InvalidArgument("a key selects one memory; it takes a namespace and nothing else")
-    return _by_key(check_namespace(where), key)
+    if key is not None:
+        if conditional:
+            raise InvalidArgument("a key selects by itself; it takes a namespace and nothing else")
+        return _by_key(check_namespace(where), key)
+    if conditions["where"] == {}:
+        raise InvalidArgument("an empty filter selects nothing to forget")
+    scope = Scope.checked(where, **conditions)
+    return lambda state: np.flatnonzero(scope.mask(state))
 
 
-def _by_ids(ids: list[str]) -> Pick:
-    wanted = [node_id(id_) for id_ in ids]
+def _by_ids(ids: Iterable[str] | str) -> Pick:
+    if not isinstance(ids, Iterable):
+        raise InvalidArgument("ids are a list of ids, or one id")
+    wanted = [node_id(id_) for id_ in ([ids] if isinstance(ids, str) else ids)]
     if len(set(wanted)) != len(wanted):
         raise DuplicateKey("an id is given twice", hint="give each id once")
 
@@ -111,10 +113,19 @@ def _by_ids(ids: list[str]) -> Pick:
 
 
 def _by_key(namespace: Namespace, key: str) -> Pick:
+    """The value of a key and what it superseded: an older value must not come back."""
+    name = check_name(key, "key")
+
     def pick(state: State) -> npt.NDArray[np.int64]:
-        ordinal = state.catalog.by_key(namespace, key)
-        if ordinal is None:
+        newest = state.catalog.by_key(namespace, str(name))
+        if newest is None:
             raise NotFound("no live memory has that key; nothing was forgotten")
-        return np.array([ordinal], np.int64)
+        values = walk([newest], partial(_superseded, state))
+        return np.array([o for o in sorted(values) if not state.is_erased(o)], np.int64)
 
     return pick
+
+
+def _superseded(state: State, ordinal: int) -> list[int]:
+    edges = state.catalog.parents(ordinal)
+    return [old for kind, old in edges if kind is EdgeKind.SUPERSEDES and old is not None]

@@ -61,7 +61,7 @@ class Link:
         return cls(None if thread == _NO_THREAD else thread, device, lamport, parents)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Metadata:
     """What describes a memory: time (microseconds UTC), namespace, thread name, key, fields."""
 
@@ -84,7 +84,7 @@ class Metadata:
         return cls(time, tuple(namespace), thread_name, key, fields)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Draft:
     """A node before it is sealed."""
 

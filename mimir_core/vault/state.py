@@ -24,7 +24,7 @@ from mimir_core.dag import (
     read_records,
 )
 from mimir_core.dag.node import Link, Metadata
-from mimir_core.errors import VaultDamaged
+from mimir_core.errors import InvalidArgument, VaultDamaged
 from mimir_core.index.analysis import analyze
 from mimir_core.index.catalog import Catalog
 from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow
@@ -39,7 +39,7 @@ from mimir_core.vault.space import SpaceState
 _PREFIX = struct.Struct("<Q")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NewNode:
     """A node on its way into the views. Metadata and terms are empty where it is erased."""
 
@@ -192,10 +192,10 @@ class State:
                 catalog, terms = self._segment(first // SEGMENT_NODES)
                 if len(catalog) != expected or len(terms) != expected:
                     raise VaultDamaged("a segment has the wrong length")
-            except VaultDamaged:
+                self.catalog.extend(catalog)
+            except (VaultDamaged, InvalidArgument):
                 return
             self.lexical.add(first, terms)
-            self.catalog.extend(catalog)
             self.valid_segments = first + expected
 
     def _segment(self, number: int) -> tuple[CatalogColumns, TermColumns]:
@@ -232,8 +232,12 @@ class State:
 
     def _apply(self, nodes: list[NewNode], erased: Iterable[int]) -> None:
         if nodes:
-            self.lexical.add(len(self.catalog), TermColumns.of([node.terms for node in nodes]))
-            self.catalog.extend(self._columns(nodes))
+            first = len(self.catalog)
+            try:
+                self.catalog.extend(self._columns(nodes))
+            except InvalidArgument as error:
+                raise VaultDamaged("the log holds memories that contradict each other") from error
+            self.lexical.add(first, TermColumns.of([node.terms for node in nodes]))
         self._erase_views(erased)
 
     def _open_node(

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from mimir_core.crypto import nodes as node_crypto
 from mimir_core.dag import Draft, ErasureRecord, Link, Metadata, Parent, SealedNode, seal
 from mimir_core.dag.node import THREAD_SIZE
-from mimir_core.errors import DuplicateKey, LimitExceeded, NotFound
+from mimir_core.errors import DuplicateKey, NotFound, SpaceMismatch
 from mimir_core.types import EdgeKind, Namespace
 from mimir_core.vault.edit import Edit, with_length
-from mimir_core.vault.layout import MAX_SPACES, NO_KEY, Root, Space, Stream, vector_rows
+from mimir_core.vault.layout import NO_KEY, Root, Space, Stream, vector_rows
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, encode_segment
 from mimir_core.vault.state import NewNode, State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NewMemory:
     """A checked memory, ready to be placed in the DAG. Times are microseconds UTC."""
 
@@ -212,17 +212,18 @@ def _stage_blank_segments(state: State, edit: Edit, ordinals: list[int]) -> None
 
 
 def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -> None:
-    """Stages vector rows; owner i of `vectors` is the node of ordinal `first` + i."""
+    """Stages vector rows; owner i of `vectors` is the node of ordinal `first` + i.
+
+    Raises:
+        SpaceMismatch: if the vault holds vectors, and they are another model's.
+    """
     if not len(vectors.codes):
         return
-    spaces = list(staged.root.spaces)
-    digests = [space.digest for space in spaces]
-    if vectors.digest not in digests:
-        if len(spaces) == MAX_SPACES:
-            raise LimitExceeded(f"a vault has at most {MAX_SPACES} vector spaces")
-        spaces.append(Space(vectors.digest, vectors.codes.shape[1]))
-        digests.append(vectors.digest)
-    number = digests.index(vectors.digest)
+    spaces = list(staged.root.spaces) or [Space(vectors.digest, vectors.codes.shape[1])]
+    models = [(space.digest, space.dimension) for space in spaces]
+    if (vectors.digest, vectors.codes.shape[1]) not in models:
+        raise SpaceMismatch("the vault's vectors were made by another model")
+    number = models.index((vectors.digest, vectors.codes.shape[1]))
     rows = spaces[number].rows
     owners = (vectors.owners + first).astype(np.uint32)
     edit.set_rows(number, rows, vectors.codes, vectors.scales, owners)
