@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import NoReturn
 
 import numpy as np
-import onnxruntime as ort
-from tokenizers import Encoding, Tokenizer
 
 from mimir_core.embedding.checks import check_texts
+from mimir_core.embedding.runtime import MAX_TOKENS, Model, ModelFile
 from mimir_core.embedding.space import Vectors, VectorSpace
-from mimir_core.errors import EmbeddingError, InvalidArgument, ModelMissing, NotSerializable
+from mimir_core.embedding.windows import windows
+from mimir_core.errors import InvalidArgument, ModelMissing, NotSerializable
 
 DIMENSION = 384
-MAX_TOKENS = 256
-"""What the model reads of a text, the two marker tokens included; the rest is truncated."""
-
-BATCH_TOKENS = 256
-"""Tokens in one batch: measured best, larger batches leave the CPU's caches."""
+MARKERS = 2  # the tokens that open and close every text
 
 SLICE_TEXTS = 2048
 """Texts tokenized at a time, which bounds memory in bulk."""
@@ -62,11 +58,11 @@ class MiniLM:
     def __init__(self, *, threads: int | None = None, folder: Path = HERE) -> None:
         if threads is not None and threads < 1:
             raise InvalidArgument("an embedder needs at least one thread")
-        self.threads = threads or min(2, os.cpu_count() or 1)
-        self._pins = _read_pins(folder)
-        self.space = VectorSpace(_digest(self._pins), DIMENSION)
+        self.threads = min(2, os.cpu_count() or 1) if threads is None else threads
+        self._files = _pinned(folder)
+        self.space = VectorSpace(_digest(self._files), DIMENSION)
         self._lock = Lock()
-        self._model: _Model | None = None
+        self._model: Model | None = None
 
     def __repr__(self) -> str:
         return f"MiniLM(threads={self.threads})"
@@ -81,9 +77,7 @@ class MiniLM:
     def embed_query(self, text: str) -> Vectors:
         """Embed one text: float32 [384]. Raises as `embed` does."""
         check_texts([text])
-        model = self._loaded()
-        vector: Vectors = model.run([model.tokenizer.encode(text)])[0]
-        return vector
+        return self._loaded().embed_one(text)
 
     def embed(
         self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None
@@ -104,79 +98,43 @@ class MiniLM:
         vectors = np.empty((len(texts), DIMENSION), np.float32)
         truncated: list[int] = []
         for start in range(0, len(texts), SLICE_TEXTS):
-            encodings = model.tokenizer.encode_batch(list(texts[start : start + SLICE_TEXTS]))
+            encodings = model.encode(texts[start : start + SLICE_TEXTS])
             truncated += [start + i for i, each in enumerate(encodings) if each.overflowing]
-            for batch in _batches([len(each) for each in encodings]):
-                vectors[start + batch] = model.run([encodings[i] for i in batch])
+            for rows, found in model.embed(encodings):
+                vectors[start + rows] = found
                 if progress is not None:
-                    progress(len(batch))
+                    progress(len(rows))
         return Embedding(vectors, tuple(truncated))
 
-    def _loaded(self) -> _Model:
+    def windows(self, text: str) -> list[str]:
+        """Cut a long text into overlapping pieces that are not truncated; keep a short one whole.
+
+        Raises:
+            InvalidText: The text is empty or not text.
+            ModelMissing: The model's files are missing or damaged.
+        """
+        check_texts([text])
+        return windows(text, self._loaded().tokenizer.encode(text), MAX_TOKENS - MARKERS)
+
+    def _loaded(self) -> Model:
         """The model; a forked child loads its own, for threads do not survive a fork."""
         with self._lock:
             if self._model is None or self._model.process != os.getpid():
-                self._model = _Model(self._pins, self.threads)
+                self._model = Model(*self._files, self.threads)
             return self._model
 
 
-class _Model:
-    """The loaded tokenizer and session."""
-
-    def __init__(self, pins: Sequence[tuple[str, Path]], threads: int) -> None:
-        graph, tokenizer = (_verified(digest, file) for digest, file in pins)
-        self.process = os.getpid()
-        self.tokenizer = Tokenizer.from_str(tokenizer.decode())
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(MAX_TOKENS)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Optimizing would fuse what the graph keeps apart for speed (see build/graph.py).
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def run(self, encodings: Sequence[Encoding]) -> Vectors:
-        """Embed encodings of one length: float32 [len(encodings), 384]."""
-        ids = np.array([each.ids for each in encodings], np.int32)
-        try:
-            vectors: Vectors = self._session.run(None, {"ids": ids})[0]
-        except RuntimeError as error:
-            raise EmbeddingError("the model failed") from error
-        return vectors
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[np.ndarray]:
-    """Positions in batches of one token count, shortest first, within BATCH_TOKENS.
-
-    Only equal lengths share a batch: then nothing is padded, and a text's vector is its own.
-    """
-    counts = np.array(lengths)
-    order = np.argsort(counts, kind="stable")
-    for same in np.split(order, np.nonzero(np.diff(counts[order]))[0] + 1):
-        size = max(1, BATCH_TOKENS // counts[same[0]])
-        yield from (same[i : i + size] for i in range(0, len(same), size))
-
-
-def _read_pins(folder: Path) -> list[tuple[str, Path]]:
-    """Digest and path of the graph and the tokenizer, in this order."""
+def _pinned(folder: Path) -> tuple[ModelFile, ModelFile]:
+    """Graph and tokenizer, as the lines of `model.sha256` name them in this order."""
     lines = (folder / "model.sha256").read_text(encoding="ascii").splitlines()
-    pins = [(digest, folder / name) for digest, name in (line.split() for line in lines)]
-    if not all(file.is_file() for _, file in pins):
+    graph, tokenizer = (
+        ModelFile(folder / name, digest) for digest, name in (line.split() for line in lines)
+    )
+    if not (graph.path.is_file() and tokenizer.path.is_file()):
         raise ModelMissing("the built-in embedding model is missing from this installation")
-    return pins
+    return graph, tokenizer
 
 
-def _digest(pins: Sequence[tuple[str, Path]]) -> str:
+def _digest(files: Sequence[ModelFile]) -> str:
     """SHA-256 over the digests of graph and tokenizer."""
-    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest, _ in pins)).hexdigest()
-
-
-def _verified(digest: str, file: Path) -> bytes:
-    """The file's bytes, never handed to a native parser unless they are the pinned ones."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ModelMissing("the built-in embedding model cannot be read") from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ModelMissing("the built-in embedding model is damaged")
-    return data
+    return hashlib.sha256(b"".join(bytes.fromhex(file.digest) for file in files)).hexdigest()
