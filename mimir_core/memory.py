@@ -157,7 +157,8 @@ class Mimir:
             SpaceMismatch: the vault's vectors are another model's.
             VectorsLost: vector blocks are damaged; "lexical" still works.
         """
-        scope = Scope.checked(namespace, descendants, thread, where, since, until)
+        place = check_namespace(namespace)  # None would stand for every namespace
+        scope = Scope.checked(place, descendants, thread, where, since, until)
         wanted = Query.checked(query, k, mode, neighbours)
         space = self._embedder.space
         vector = None
