@@ -149,7 +149,7 @@ class Mimir:
             namespace: Where to look; `descendants` includes the namespaces below it.
             thread: Only this thread.
             where: A filter over metadata; see `compile_filter`.
-            since, until: Only memories from `since` on and before `until`.
+            since, until: Only memories of this time, both ends included.
             neighbours: How many turns before and after each hit to bring along.
 
         Raises:
