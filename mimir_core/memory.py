@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mimir_core.crypto.kdf import KdfProfile
 from mimir_core.embedding import Embedder, MiniLM
-from mimir_core.errors import InvalidArgument, NotFound, NotSerializable
+from mimir_core.errors import InvalidArgument, NotFound, NotSerializable, ScrubPending
 from mimir_core.intake import (
     DEFAULT_NAMESPACE,
     Item,
@@ -87,7 +87,8 @@ class Mimir:
         """
         embedder = MiniLM() if embedder is None else embedder
         insecure = profile is KdfProfile.INSECURE_FOR_TESTS
-        return cls(Vault.open(Path(path), passphrase, allow_insecure=insecure), embedder, Path(path))
+        vault = Vault.open(Path(path), passphrase, allow_insecure=insecure)
+        return cls(vault, embedder, Path(path))
 
     # Remembering
 
@@ -118,10 +119,16 @@ class Mimir:
         batch = list(items)
         memories = check_items(batch, self._embedder.space)
         ids: list[str] = []
+        pending: ScrubPending | None = None
         for piece, vectors in embedded_batches(batch, self._embedder):
-            ids += [id_.hex() for id_ in self._vault.append(memories[piece], vectors)]
+            try:
+                ids += [id_.hex() for id_ in self._vault.append(memories[piece], vectors)]
+            except ScrubPending as error:  # stored all the same: the rest must be stored too
+                pending = error
             if progress is not None:
-                progress(len(ids), len(batch))
+                progress(min(piece.stop, len(batch)), len(batch))
+        if pending is not None:
+            raise pending
         return ids
 
     # Reading
@@ -169,7 +176,7 @@ class Mimir:
 
     def get(
         self,
-        id: str | None = None,  # noqa: A002  # the word callers know
+        id: str | None = None,
         *,
         key: str | None = None,
         namespace: Namespace | str = DEFAULT_NAMESPACE,
@@ -235,7 +242,7 @@ class Mimir:
                 opened = [open_memory(state, ordinal) for ordinal in alive]
             yield from opened
 
-    def lineage(self, id: str) -> Lineage:  # noqa: A002  # the word callers know
+    def lineage(self, id: str) -> Lineage:
         """What a memory was made from and what was made from it, erased nodes included.
 
         Raises:

@@ -26,7 +26,7 @@ Pick = Callable[[State], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Scope:
-    """A checked selection. `namespace` None stands for every namespace; `until` is the first microsecond after."""
+    """A checked selection; `namespace` None is every one, `until` the first microsecond after."""
 
     namespace: Namespace | None
     descendants: bool = False

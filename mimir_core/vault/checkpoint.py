@@ -28,6 +28,10 @@ _LOG = logging.getLogger(__name__)
 _LEAST_TAIL = 5_000
 
 
+class _ClosingError(Exception):
+    """Ends work in the background."""
+
+
 class Checkpointer:
     """Decides when the views are written, and writes them."""
 
@@ -35,13 +39,16 @@ class Checkpointer:
         self._vault = vault
         self._running = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def attach_graphs(self) -> None:
         """Attaches stored graphs in the background; builds those that are missing."""
         with self._vault.view() as state:
-            container, spaces = state.container, list(zip(state.spaces, state.root.spaces))
+            container, spaces = state.container, list(
+                zip(state.spaces, state.root.spaces, strict=True)
+            )
             graphs = [space.stored_graph(container, stored) for space, stored in spaces]
-        work = [(space, graph) for (space, _), graph in zip(spaces, graphs)]
+        work = [(space, graph) for (space, _), graph in zip(spaces, graphs, strict=True)]
         if any(graph is not None or space.view.wants_graph for space, graph in work):
 
             def attach() -> None:
@@ -49,7 +56,7 @@ class Checkpointer:
                     if graph is not None:
                         space.attach(graph)
                     if space.view.wants_graph:
-                        space.view.extend()
+                        space.view.extend(self._unless_closing)
 
             self._start(attach)
 
@@ -57,7 +64,7 @@ class Checkpointer:
         """Starts a checkpoint in the background if the log's tail has grown long."""
         tail = state.root.nodes - state.root.covered
         if tail > max(_LEAST_TAIL, state.root.nodes // 10):
-            self._start(self.run)
+            self._start(lambda: self.run(self._unless_closing))
 
     def run(self, progress: Progress | None = None) -> None:
         """Builds what graphs lack, then writes segments and graphs."""
@@ -69,7 +76,8 @@ class Checkpointer:
             self._write()
 
     def close(self) -> None:
-        """Waits for the background, then writes what is ready."""
+        """Stops what is being built in the background, then writes what is ready."""
+        self._closing.set()
         if self._thread is not None:
             self._thread.join()
         with self._running:
@@ -82,18 +90,24 @@ class Checkpointer:
         def quietly() -> None:
             try:
                 work()
+            except _ClosingError:
+                pass  # a graph that is not done is built by another open, or by `checkpoint`
             except MimirError as error:  # the views stay as they are; the next checkpoint tries
                 _LOG.warning("background checkpoint failed: %s", type(error).__name__)
 
         self._thread = threading.Thread(target=quietly, name="mimir-checkpoint", daemon=True)
         self._thread.start()
 
+    def _unless_closing(self, done: int, total: int) -> None:
+        if self._closing.is_set():
+            raise _ClosingError
+
     def _write(self) -> None:
         with self._vault.view() as state:
             erased = state.root.erased
             graphs = {
                 space.number: space.sealed_graph()
-                for space, stored in zip(state.spaces, state.root.spaces)
+                for space, stored in zip(state.spaces, state.root.spaces, strict=True)
                 if space.view.graph_rows > stored.graph_rows
             }
             idle = not graphs and state.valid_segments == state.root.nodes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 
@@ -224,17 +224,12 @@ class Container:
         words = MAP_ENTRY.itemsize // 8
         differs = before.view(np.uint64) != entries.view(np.uint64)
         numbers = np.flatnonzero(differs.reshape(-1, words).any(axis=1))
-        old = zip(before["stream"][numbers].tolist(), before["index"][numbers].tolist(), strict=True)
-        new = zip(
-            entries["stream"][numbers].tolist(), entries["index"][numbers].tolist(), strict=True
-        )
-        return set(old) | set(new)
+        return set(_addresses(before[numbers])) | set(_addresses(entries[numbers]))
 
     def _index(self) -> None:
         count = self.root.blocks
-        streams, indexes = self._map["stream"][:count], self._map["index"][:count]
-        used = streams != Stream.FREE
-        addresses = zip(streams[used].tolist(), indexes[used].tolist(), strict=True)
+        used = self._map["stream"][:count] != Stream.FREE
+        addresses = _addresses(self._map[:count][used])
         self._numbers = dict(zip(addresses, np.flatnonzero(used).tolist(), strict=True))
         self._free = np.flatnonzero(~used).tolist()
 
@@ -254,6 +249,10 @@ class Container:
             )
         except OpenFailed:
             raise VaultDamaged(f"block {number} is not authentic") from None
+
+
+def _addresses(entries: np.ndarray) -> Iterator[Address]:
+    return zip(entries["stream"].tolist(), entries["index"].tolist(), strict=True)
 
 
 class _Change:

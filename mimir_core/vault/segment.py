@@ -47,9 +47,8 @@ def encode_segment(catalog: CatalogColumns, terms: TermColumns) -> bytes:
     }
     value["analysis"] = ANALYSIS
     value["vocabulary"] = terms.vocabulary
-    value.update(
-        {f"term_{name}": _bytes(getattr(terms, name), dtype) for name, dtype in _TERM_ARRAYS.items()}
-    )
+    for name, dtype in _TERM_ARRAYS.items():
+        value[f"term_{name}"] = _bytes(getattr(terms, name), dtype)
     return zlib.compress(pack(value))
 
 

@@ -43,7 +43,8 @@ class SpaceState:
         pieces = [self._rows(container, index) for index in indexes]
         start = indexes.start * per_block
         wanted = slice(first - start, space.rows - start)
-        codes, scales, owners = (np.concatenate(column)[wanted] for column in zip(*pieces))
+        columns = zip(*pieces, strict=True)
+        codes, scales, owners = (np.concatenate(column)[wanted] for column in columns)
         self.column.append(codes, scales, owners)
 
     def erase(self, ordinals: Rows) -> None:

@@ -1,7 +1,7 @@
-"""What one handle knows of the vault: keybook, catalog, lexical index and vector columns in memory.
+"""What one handle knows of the vault: keybook, catalog, lexical index and vectors in memory.
 
-`State.load` builds it from segments, log tail and vector columns; `State.follow` brings it up to the
-state another process committed. It opens records and never writes.
+`State.load` builds it from segments, log tail and vector columns; `State.follow` brings it up to
+the state another process committed. It opens records and never writes.
 """
 
 from __future__ import annotations
@@ -151,6 +151,10 @@ class State:
         """Whether the node was forgotten or superseded without history."""
         return not self.catalog.live[ordinal]
 
+    def wipe(self) -> None:
+        """Overwrites the node secrets in memory, as far as Python lets us."""
+        self.keybook[:] = bytes(len(self.keybook))
+
     def read_log(self, offset: int, size: int, *, cached: bool = False) -> bytes:
         """A piece of the log. Raises VaultDamaged if it is not all there."""
         first, start = divmod(offset, CONTENT_SIZE)
@@ -254,10 +258,11 @@ class State:
     def _columns(self, nodes: list[NewNode]) -> CatalogColumns:
         first = len(self.catalog)
         batch = {node.prefix: first + number for number, node in enumerate(nodes)}
-        ends = [self._end_of_catalog(), *(node.offset + node.size for node in nodes)]
-        return CatalogColumns.of(
-            [self._row(node, node.offset - end, batch) for node, end in zip(nodes, ends)]
-        )
+        rows, end = [], self._end_of_catalog()
+        for node in nodes:
+            rows.append(self._row(node, node.offset - end, batch))
+            end = node.offset + node.size
+        return CatalogColumns.of(rows)
 
     def _row(self, node: NewNode, gap: int, batch: dict[int, int]) -> CatalogRow:
         link, metadata = node.link, node.metadata

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,7 +24,7 @@ from mimir_core.crypto.keys import VaultKeys
 from mimir_core.crypto.preamble import Preamble, change_passphrase, unlock
 from mimir_core.crypto.slots import PassphraseCredential
 from mimir_core.dag.node import DEVICE_SIZE
-from mimir_core.errors import NotSerializable, ScrubPending, VaultClosed
+from mimir_core.errors import MimirError, NotSerializable, ScrubPending, VaultClosed
 from mimir_core.storage import BlockStore, SqliteBlockStore
 from mimir_core.vault.checkpoint import Checkpointer
 from mimir_core.vault.container import Container
@@ -34,6 +35,7 @@ from mimir_core.vault.write import NewMemory, NewVectors, Staged, stage_append, 
 
 WRITER_TIMEOUT = 10.0
 SCRUB_TIMEOUT = 5.0
+IDLE_SECONDS = 5.0
 Select = Callable[[State], npt.NDArray[np.int64]]
 
 
@@ -48,6 +50,8 @@ class Vault:
         self._state: State | None = None
         self._closed = False
         self._scrub_due = True
+        self._last_commit = 0.0
+        self._idle: threading.Timer | None = None
         self._checkpointer = Checkpointer(self)
 
     @classmethod
@@ -116,7 +120,9 @@ class Vault:
             with self._store.writing(WRITER_TIMEOUT):
                 yield self._followed()
 
-    def commit(self, state: State, edit: Edit, staged: Staged, preamble: bytes | None = None) -> None:
+    def commit(
+        self, state: State, edit: Edit, staged: Staged, preamble: bytes | None = None
+    ) -> None:
         """Commits staged changes, then takes them into the views. Called inside `exclusive`."""
         edit.commit(staged.root, preamble)
         try:
@@ -213,6 +219,10 @@ class Vault:
                 self._scrub_if_due()
             finally:
                 self._closed = True
+                if self._idle is not None:
+                    self._idle.cancel()
+                if self._state is not None:
+                    self._state.wipe()
                 self._state = None
                 self._keys.wipe()
                 self._store.close()
@@ -241,11 +251,32 @@ class Vault:
             raise VaultClosed("the vault is closed")
 
     def _after_commit(self, *, erasing: bool) -> None:
+        self._last_commit = time.monotonic()
         if erasing:
             self._scrub_due = True
             self._scrub_if_due()
         elif self._scrub_due:
             self._try_scrub()
+        self._scrub_when_idle()
+
+    def _scrub_when_idle(self, wait: float = IDLE_SECONDS) -> None:
+        """Empties the journal once nothing was committed for a while; one timer at a time."""
+        if self._idle is None and not self._closed:
+            self._idle = threading.Timer(wait, self._on_idle)
+            self._idle.daemon = True
+            self._idle.start()
+
+    def _on_idle(self) -> None:
+        with self._lock:
+            self._idle = None
+            quiet = time.monotonic() - self._last_commit
+            if self._closed:
+                return
+            if quiet < IDLE_SECONDS:
+                self._scrub_when_idle(IDLE_SECONDS - quiet)
+                return
+            with suppress(MimirError):  # the next commit, open or close tries again
+                self._try_scrub()
 
     def _scrub_if_due(self) -> None:
         if self._scrub_due:
