@@ -49,13 +49,15 @@ def forward(tensors: Mapping[str, Array], ids: list[int]) -> Array:
     """The L2-normalised mean of the last layer: float32 [384]."""
 
     def linear(x: Array, name: str) -> Array:
-        return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+        product: Array = x @ tensors[f"{name}.weight"].T
+        return product + tensors[f"{name}.bias"]
 
     def norm(x: Array, name: str) -> Array:
         centred = x - x.mean(axis=1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-12)
         gain, shift = (tensors[f"{name}.LayerNorm.{part}"] for part in ("weight", "bias"))
-        return scaled * gain + shift
+        result: Array = scaled * gain + shift
+        return result
 
     def attend(x: Array, at: str) -> Array:
         query, key, value = (
@@ -64,7 +66,7 @@ def forward(tensors: Mapping[str, Array], ids: list[int]) -> Array:
         )
         scores = query @ key.transpose(0, 2, 1) / math.sqrt(HIDDEN // HEADS)
         odds = np.exp(scores - scores.max(axis=2, keepdims=True))
-        mixed = odds / odds.sum(axis=2, keepdims=True) @ value
+        mixed: Array = odds / odds.sum(axis=2, keepdims=True) @ value
         return mixed.transpose(1, 0, 2).reshape(len(ids), HIDDEN)
 
     gelu = np.vectorize(lambda h: h * (1 + math.erf(h / math.sqrt(2))) / 2, otypes=[np.float32])
@@ -78,4 +80,5 @@ def forward(tensors: Mapping[str, Array], ids: list[int]) -> Array:
         inner = gelu(linear(x, f"{at}.intermediate.dense"))
         x = norm(x + linear(inner, f"{at}.output.dense"), f"{at}.output")
     mean: Array = x.mean(axis=0)
-    return mean / np.linalg.norm(mean)
+    mean /= np.linalg.norm(mean)
+    return mean
