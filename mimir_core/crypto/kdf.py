@@ -119,8 +119,8 @@ class KdfSettings:
 
 
 def _passphrase_bytes(passphrase: str) -> bytes:
-    if not passphrase:
-        raise InvalidArgument("the passphrase is empty")
+    if not isinstance(passphrase, str) or not passphrase:
+        raise InvalidArgument("the passphrase is a string that is not empty")
     normalized = unicodedata.normalize("NFKC", passphrase)
     # Looked for instead of left to the codec, whose error would carry the passphrase.
     if any("\ud800" <= character <= "\udfff" for character in normalized):
