@@ -25,6 +25,7 @@ DEFAULT_NAMESPACE: Namespace = ("default",)
 MAX_CONTENT_BYTES = 8 << 20
 MAX_NAME_BYTES = 1024
 BATCH = 2_048
+BATCH_CHARACTERS = 32_000_000
 _ID = re.compile("[0-9a-fA-F]{64}")
 Time = dt.datetime | dt.date | float | str
 
@@ -94,8 +95,8 @@ def embed_items(items: Sequence[Item], embedder: Embedder) -> NewVectors | None:
 def embedded_batches(
     items: Sequence[Item], embedder: Embedder
 ) -> Iterator[tuple[slice, NewVectors | None]]:
-    """Cuts a run into batches of 2,048 and embeds ahead while the caller stores the one before."""
-    pieces = [slice(at, at + BATCH) for at in range(0, len(items), BATCH)]
+    """Cuts a run into transactions and embeds ahead while the caller stores the one before."""
+    pieces = list(_pieces([len(item.content) for item in items]))
     if len(pieces) == 1:
         yield pieces[0], embed_items(items, embedder)
         return
@@ -106,6 +107,18 @@ def embedded_batches(
             if number + 2 < len(pieces):
                 ahead.append(pool.submit(embed_items, items[pieces[number + 2]], embedder))
             yield piece, vectors
+
+
+def _pieces(sizes: Sequence[int]) -> Iterator[slice]:
+    """Runs of at most 2,048 items, and of 32 million characters unless one item alone has more."""
+    start = total = 0
+    for number, size in enumerate(sizes):
+        total += size
+        if number > start and (number - start == BATCH or total > BATCH_CHARACTERS):
+            yield slice(start, number)
+            start, total = number, size
+    if sizes:
+        yield slice(start, len(sizes))
 
 
 def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray[np.float32]:
