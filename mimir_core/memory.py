@@ -108,7 +108,8 @@ class Mimir:
         """Stores many memories, embedding them in batches; returns their ids in order.
 
         All items are checked before the first is written. Up to 2,048 (fewer, if they are very
-        long) form one transaction; a longer run is several of them, and an interruption keeps those already acknowledged.
+        long) form one transaction; a longer run is several of them, and an interruption keeps
+        those already acknowledged.
 
         Args:
             items: What to remember.
