@@ -23,7 +23,7 @@ Layout, version 1, little-endian, no padding:
               then, node by node, those of levels 1 .. its highest
     links     for each list in that order the linked nodes, ascending: the first as it is, every
               other as the difference to the one before, less 1; each number as LEB128 (seven bits
-              a byte, lowest first, the high bit set on all bytes but the last; at most 5 bytes)
+              a byte, lowest first, the high bit set on all bytes but the last; at most 4 bytes)
 
 A list never holds its own node, and a list of level l holds only nodes of at least that level. The
 entry is a node of the highest level.
@@ -49,12 +49,13 @@ VERSION = 1
 _HEADER = struct.Struct("<4H6I")
 _MAX_M = 64
 _MAX_LEVEL = 31
-_MAX_LEB = 5
+_MAX_LEB = 4
 _SEED = 100
 _HINT = "it is a view: delete it and it is rebuilt from the vectors"
 
 Bytes = NDArray[np.uint8]
 Nodes = NDArray[np.int64]
+Links = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +75,7 @@ class GraphState:
     node_rows: Rows  # [nodes], ascending
     levels: Bytes  # [nodes]
     sizes: Bytes  # [nodes + sum of levels]
-    links: Nodes  # [sum of sizes], ascending within a list
+    links: Links  # [sum of sizes], ascending within a list
 
     def __post_init__(self) -> None:
         _require(2 <= self.m <= _MAX_M and self.ef_construction >= self.m, "parameters")
@@ -90,12 +91,13 @@ class GraphState:
     def __repr__(self) -> str:
         return f"GraphState(nodes={len(self.node_rows)}, rows={self.rows})"
 
-    def lists(self) -> tuple[Nodes, Nodes]:
+    def lists(self) -> tuple[Links, Bytes]:
         """For each list, in the order of `sizes`: the node it belongs to, and its level."""
-        nodes = np.arange(len(self.node_rows))
+        nodes = np.arange(len(self.node_rows), dtype=np.uint32)
         upper = np.repeat(nodes, self.levels)
-        ranks = 1 + _ranges(np.zeros_like(nodes), self.levels)
-        return np.concatenate([nodes, upper]), np.concatenate([np.zeros_like(nodes), ranks])
+        ranks = 1 + _ranges(np.zeros(len(nodes), np.int64), self.levels)
+        levels = np.concatenate([np.zeros(len(nodes), np.uint8), ranks.astype(np.uint8)])
+        return np.concatenate([nodes, upper]), levels
 
     def to_bytes(self) -> bytes:
         """The byte layout of the module's docstring."""
@@ -146,7 +148,6 @@ class GraphState:
     def _check_links(self) -> None:
         owners, ranks = self.lists()
         _require(bool((self.sizes <= np.where(ranks > 0, self.m, 2 * self.m)).all()), "list size")
-        _require(not len(self.links) or bool(self.links.min() >= 0), "link")
         _require(not len(self.links) or bool(self.links.max() < len(self.node_rows)), "link")
         _require(bool((self.links != np.repeat(owners, self.sizes)).all()), "link to itself")
         _require(bool((self.levels[self.links] >= np.repeat(ranks, self.sizes)).all()), "level")
@@ -177,7 +178,8 @@ def load(state: GraphState, column: VectorColumn) -> Any:
     _fill(upper, state.sizes[nodes:], state.links[cut:])
     level0["label"] = np.arange(nodes)
     for part in slices(nodes):
-        level0["vector"][part] = column.vectors(state.node_rows[part])
+        rows = state.node_rows[part]
+        np.multiply(column.codes[rows], column.scales[rows, None], out=level0["vector"][part])
     return hnswlib.Index(params=_params(state, level0, upper))
 
 
@@ -195,7 +197,7 @@ def save(params: dict[str, Any], live: Rows, covered: int, removed: int) -> Grap
     levels = params["element_levels"][: len(level0)]
     rows = live[level0["label"].astype(np.int64)]  # hnswlib numbers nodes its own way
     kept = np.argsort(rows)[np.count_nonzero(rows < 0) :]
-    numbers = np.full(len(rows), -1, np.int64)
+    numbers = np.full(len(rows), -1, np.int32)
     numbers[kept] = np.arange(len(kept))
     kept_upper = _ranges((np.cumsum(levels) - levels)[kept], levels[kept])
     sizes0, links0 = _renumbered(level0, kept, numbers)
@@ -253,21 +255,23 @@ def _params(state: GraphState, level0: NDArray[np.void], upper: NDArray[np.void]
     }
 
 
-def _fill(records: NDArray[np.void], sizes: Bytes, links: Nodes) -> None:
+def _fill(records: NDArray[np.void], sizes: Bytes, links: Links) -> None:
     """Write link lists into records."""
     records["size"] = sizes
     room = np.arange(records.dtype["links"].shape[0])
     records["links"][room < sizes[:, None]] = links
 
 
-def _renumbered(records: NDArray[np.void], chosen: Nodes, numbers: Nodes) -> tuple[Bytes, Nodes]:
+def _renumbered(
+    records: NDArray[np.void], chosen: Nodes, numbers: NDArray[np.int32]
+) -> tuple[Bytes, Links]:
     """Sizes and links of the chosen records in new numbers, ascending, without those below 0."""
     links = numbers[records["links"][chosen]]
     room = np.arange(links.shape[1])
     links[room >= records["size"][chosen][:, None]] = -1
     links.sort(axis=1)
     kept = links >= 0
-    return kept.sum(axis=1).astype(np.uint8), links[kept]
+    return kept.sum(axis=1).astype(np.uint8), links[kept].astype(np.uint32)
 
 
 def _ranges(starts: Nodes, lengths: NDArray[Any]) -> Nodes:
@@ -278,42 +282,51 @@ def _ranges(starts: Nodes, lengths: NDArray[Any]) -> Nodes:
     return np.arange(len(offsets)) + offsets
 
 
-def _gaps(links: Nodes, sizes: Bytes) -> Nodes:
+def _heads(sizes: Bytes) -> Nodes:
+    """Where each list that is not empty begins."""
+    heads: Nodes = (np.cumsum(sizes, dtype=np.int64) - sizes)[sizes > 0]
+    return heads
+
+
+def _gaps(links: Links, sizes: Bytes) -> Links:
     """Ascending lists as differences, less 1; the first of a list as it is."""
-    gaps: Nodes = np.diff(links, prepend=0) - 1
-    heads = (np.cumsum(sizes, dtype=np.int64) - sizes)[sizes > 0]
+    gaps = links.copy()
+    gaps[1:] -= links[:-1] + np.uint32(1)
+    heads = _heads(sizes)
     gaps[heads] = links[heads]
     return gaps
 
 
-def _links(gaps: Nodes, sizes: Bytes) -> Nodes:
-    """The inverse of `_gaps`."""
-    steps = gaps + 1
-    heads = (np.cumsum(sizes, dtype=np.int64) - sizes)[sizes > 0]
-    steps[heads] -= 1
-    sums = np.cumsum(steps)
-    before: Nodes = np.repeat(sums[heads] - steps[heads], sizes[sizes > 0])
-    return sums - before
+def _links(gaps: Links, sizes: Bytes) -> Links:
+    """The inverse of `_gaps`, modulo 2^32."""
+    heads, sums = _heads(sizes), gaps + np.uint32(1)
+    sums[heads] -= np.uint32(1)
+    np.cumsum(sums, out=sums)
+    before = sums[heads] - gaps[heads]
+    sums -= np.repeat(before, sizes[sizes > 0])
+    return sums
 
 
-def _to_leb(numbers: Nodes) -> bytes:
-    """LEB128 of each number."""
-    septets = (numbers[:, None] >> (7 * np.arange(_MAX_LEB))) & 0x7F
-    more = (numbers[:, None] >> (7 * np.arange(1, _MAX_LEB + 1))) > 0
-    used = np.ones_like(more)
-    used[:, 1:] = more[:, :-1]
-    return (septets | more << 7).astype(np.uint8)[used].tobytes()
+def _to_leb(numbers: Links) -> bytes:
+    """LEB128 of each number below 2^28."""
+    _require(not len(numbers) or bool(numbers.max() < 1 << 7 * _MAX_LEB), "nodes")
+    used = numbers[:, None] >= np.array([0, 1 << 7, 1 << 14, 1 << 21], np.uint32)
+    septets = (numbers[:, None] >> np.arange(0, 28, 7, dtype=np.uint32)).astype(np.uint8) & 0x7F
+    septets[:, :-1] |= used[:, 1:].astype(np.uint8) << 7
+    return septets[used].tobytes()
 
 
-def _from_leb(data: Bytes, count: int) -> Nodes:
+def _from_leb(data: Bytes, count: int) -> Links:
     """The inverse of `_to_leb`; the bytes must hold exactly `count` numbers."""
     ends = np.flatnonzero(data < 0x80)
     _require(len(ends) == count and len(data) == (ends[-1] + 1 if count else 0), "links")
-    starts = np.concatenate([ends[:0], [0], ends[:-1] + 1])[:count]
-    _require(not count or int((ends - starts).max()) < _MAX_LEB, "link length")
-    shifts = 7 * _ranges(np.zeros_like(starts), ends - starts + 1)
-    septets = (data & 0x7F).astype(np.int64) << shifts
-    return np.add.reduceat(septets, starts) if count else septets
+    lengths = np.diff(ends, prepend=-1)
+    _require(bool((lengths <= _MAX_LEB).all()), "link length")
+    numbers = np.zeros(count, np.uint32)
+    for back in range(_MAX_LEB):  # from the last byte of a number, its highest, to the first
+        long = lengths > back
+        numbers[long] = numbers[long] << 7 | data[ends[long] - back] & 0x7F
+    return numbers
 
 
 def _require(holds: bool, part: str) -> None:

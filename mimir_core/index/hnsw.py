@@ -32,12 +32,13 @@ Progress = Callable[[int, int], object]
 
 M = 16
 EF_CONSTRUCTION = 200
-EF = 128
+EF = 112
 _BATCH = 32  # rows a step of `extend`: a waiting search waits for at most some milliseconds
 _THREADS = 2
 _ROWS_A_CANDIDATE = 36  # to gather and scan so many rows costs as much as one graph candidate
 _OVERFETCH = 1.3
 _NO_NODE = -1
+MAX_HOLES = 0.1  # share of erased nodes above which what is left may fall apart
 
 
 class HnswIndex:
@@ -117,13 +118,16 @@ class HnswIndex:
             raise
 
     def state(self) -> GraphState | None:
-        """The links, for keeping; None if no live vector is in the graph.
+        """The links, for keeping; None if they are not worth it and should be made anew.
+
+        That is so when no live vector is in the graph, or more than MAX_HOLES of its nodes are
+        erased: as their links are left out, the rest might no longer be reached.
 
         Nothing in it stems from a row that is erased now, links least of all. Searches wait for
         about 0.1 s at 100,000 rows.
         """
         with self._lock:
-            if not self._living:
+            if not self._living or self.removed_share > MAX_HOLES:
                 return None
             params, covered = self._index.__getstate__()[0], self._covered
             rows = self._live_rows(0, covered)

@@ -9,14 +9,13 @@ from numpy.typing import ArrayLike
 
 from mimir_core.index.columns import ERASED, Floats, Mask, Rows, VectorColumn
 from mimir_core.index.graph import GraphState
-from mimir_core.index.hnsw import HnswIndex, Progress
+from mimir_core.index.hnsw import MAX_HOLES, HnswIndex, Progress
 
 __all__ = ["GraphState", "VectorView"]
 
 GRAPH_FROM = 10_000  # live rows; below, a scan costs no more than a search of the graph
 _TAIL = 5_000  # scanned rows that are worth taking into the graph,
 _TAIL_SHARE = 0.1  # or this share of those in it, if that is more
-_HOLES = 0.1  # share of erased nodes at which the graph is built anew
 
 
 class VectorView:
@@ -29,7 +28,8 @@ class VectorView:
     def __init__(self, column: VectorColumn) -> None:
         self._column = column
         self._index = HnswIndex(column)
-        self._lock = Lock()
+        self._lock = Lock()  # held while the index is replaced or told of erasures
+        self._work = Lock()  # held while a graph is made: one at a time
 
     def __repr__(self) -> str:
         return f"VectorView({self._index!r})"
@@ -41,7 +41,7 @@ class VectorView:
         if rows - self._column.erased < GRAPH_FROM:
             return False
         tail_is_long = rows - covered > max(_TAIL, _TAIL_SHARE * covered)
-        return tail_is_long or self._index.removed_share > _HOLES
+        return tail_is_long or self._index.removed_share > MAX_HOLES
 
     @property
     def graph_rows(self) -> int:
@@ -69,17 +69,18 @@ class VectorView:
         Args:
             progress: called with (rows done, rows to do) every few milliseconds.
         """
-        if not self.wants_graph:
-            return
-        if self._index.removed_share <= _HOLES:
-            self._index.extend(progress)
-            return
-        fresh = HnswIndex(self._column)
-        fresh.extend(progress)
-        self._replace(fresh)
+        with self._work:
+            if not self.wants_graph:
+                return
+            if self._index.removed_share <= MAX_HOLES:
+                self._index.extend(progress)
+                return
+            fresh = HnswIndex(self._column)
+            fresh.extend(progress)
+            self._replace(fresh)
 
     def state(self) -> GraphState | None:
-        """The graph's links, for keeping; None if there is no graph. See `HnswIndex.state`."""
+        """The graph's links, for keeping; None if there is none to keep. See `HnswIndex.state`."""
         return self._index.state()
 
     def attach(self, state: GraphState) -> None:
@@ -88,7 +89,8 @@ class VectorView:
         Raises:
             VaultDamaged: it is not one of this column; the view goes on without.
         """
-        self._replace(HnswIndex.attach(self._column, state))
+        with self._work:
+            self._replace(HnswIndex.attach(self._column, state))
 
     def _replace(self, index: HnswIndex) -> None:
         """Put an index in place, with what was erased while it was made."""

@@ -59,7 +59,7 @@ def test_an_attached_graph_gives_the_same_state(column: VectorColumn, state: Gra
 
 def test_layout_of_a_known_graph() -> None:
     """The documented layout, byte by byte, of three nodes over four rows."""
-    links = np.array([1, 2, 0, 2, 0, 1, 2, 0], np.int64)
+    links = np.array([1, 2, 0, 2, 0, 1, 2, 0], np.uint32)
     state = GraphState(
         3, 2, 9, 4, 0, 5, np.array([0, 1, 3]), np.array([1, 0, 1], np.uint8),
         np.array([2, 2, 2, 1, 1], np.uint8), links,
@@ -71,7 +71,7 @@ def test_layout_of_a_known_graph() -> None:
 
 def test_large_numbers_take_more_bytes() -> None:
     """A link to node 199 is written as two bytes of LEB128."""
-    links = np.array([199, 0], np.int64)
+    links = np.array([199, 0], np.uint32)
     sizes = np.zeros(200, np.uint8)
     sizes[[0, 199]] = 1
     state = GraphState(4, 2, 2, 200, 0, 0, np.arange(200), np.zeros(200, np.uint8), sizes, links)
@@ -163,7 +163,7 @@ def test_an_entry_of_a_lower_level_is_refused(state: GraphState) -> None:
 def test_links_that_mislead_are_refused(state: GraphState) -> None:
     """Links to a missing node, to itself, and to a node that is not on the level."""
     low = int(np.argmin(state.levels))
-    for place, node in ((0, len(state.node_rows)), (0, -1), (0, 0), (-1, low)):
+    for place, node in ((0, len(state.node_rows)), (0, 0), (-1, low)):
         links = state.links.copy()
         links[place] = node
         with pytest.raises(VaultDamaged):

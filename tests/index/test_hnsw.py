@@ -196,7 +196,7 @@ def test_an_erased_row_leaves_no_trace_in_the_state() -> None:
     """The state after an erasure names no erased row and has no node for its vector."""
     column = filled(clustered(500))
     index = built(column)
-    erased = np.arange(0, 500, 7)
+    erased = np.arange(0, 500, 11)
     column.zero(erased)
     index.removed(erased)
     state = index.state()
@@ -204,6 +204,20 @@ def test_an_erased_row_leaves_no_trace_in_the_state() -> None:
     assert not np.isin(state.node_rows, erased).any()
     assert len(state.node_rows) == 500 - len(erased)
     assert int(state.links.max()) < len(state.node_rows)
+
+
+def test_a_graph_with_many_holes_is_not_kept() -> None:
+    """Once a fifth of the vectors is erased there is no state, and the view builds anew."""
+    column = filled(clustered(500))
+    view = VectorView(column)
+    view.extend()
+    column.zero(np.arange(100))
+    view.removed(np.arange(100))
+    assert view.state() is None
+    view.extend()
+    state = view.state()
+    assert state is not None
+    assert (len(state.node_rows), state.removed) == (400, 0)
 
 
 def test_progress_is_reported() -> None:
