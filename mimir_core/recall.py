@@ -74,9 +74,20 @@ def recall(
         channels += _dense(state, mask, vector, wanted, space)
     if query.mode != "dense":
         channels.append(_lexical(state, mask, query.text, wanted))
-    steps = (state.catalog.follows_previous, state.catalog.follows_next)
-    spread = steps if query.mode == "hybrid" else None
-    return [_open(state, hit, query.neighbours) for hit in fuse(channels, query.k, mask, spread)]
+    if query.mode == "hybrid":
+        steps = (state.catalog.follows_previous, state.catalog.follows_next)
+        best = fuse(channels, query.k, mask, steps)
+    else:
+        best = [hit for channel in channels for hit in _alone(channel, query.k)]
+    return [_open(state, hit, query.neighbours) for hit in best]
+
+
+def _alone(channel: Channel, k: int) -> list[Fused]:
+    """One channel's own ranking, exact where fusion cuts what is below the mean."""
+    order = np.lexsort((channel.ordinals, -channel.scores))[:k]
+    ranked = zip(channel.ordinals[order].tolist(), channel.scores[order].tolist(), strict=True)
+    name = channel.name
+    return [Fused(ordinal, score, {name: score}, (name,)) for ordinal, score in ranked]
 
 
 def _dense(

@@ -280,10 +280,10 @@ def test_an_embedder_that_breaks_its_promise_is_refused(path: Path) -> None:
             return self.answer
 
     broken = Broken(32)
-    answers = (np.ones((2, 32)), np.ones((1, 31)), np.full((1, 32), np.nan), np.zeros((1, 32)), None)
+    wrong = (np.ones((2, 32)), np.ones((1, 31)), np.full((1, 32), np.nan), np.zeros((1, 32)), None)
     with Mimir.create(path, PASSPHRASE, embedder=broken, profile=FAST) as mimir:
         mimir.remember("a cat", vector=np.ones(32))
-        for answer in answers:
+        for answer in wrong:
             broken.answer = answer
             with pytest.raises(InvalidVector):
                 mimir.remember("a dog")

@@ -73,18 +73,16 @@ def open_as_nobody(path: str) -> None:
 
 def hold_write_lock(path: str) -> None:
     """Take the writer's lock, say so, and keep it until standard input ends."""
-    with reopen(Path(path)) as mimir:
-        with mimir._vault.exclusive():
-            print("held", flush=True)
-            sys.stdin.read()
+    with reopen(Path(path)) as mimir, mimir._vault.exclusive():
+        print("held", flush=True)
+        sys.stdin.read()
 
 
 def hold_snapshot(path: str) -> None:
     """Hold a read snapshot, say so, and keep it until standard input ends."""
-    with reopen(Path(path)) as mimir:
-        with mimir._vault.view():
-            print("held", flush=True)
-            sys.stdin.read()
+    with reopen(Path(path)) as mimir, mimir._vault.view():
+        print("held", flush=True)
+        sys.stdin.read()
 
 
 if __name__ == "__main__":
