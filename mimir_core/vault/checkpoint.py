@@ -17,7 +17,7 @@ from mimir_core.vault.edit import Edit
 from mimir_core.vault.layout import Root, Stream
 from mimir_core.vault.segment import SEGMENT_NODES
 from mimir_core.vault.state import State
-from mimir_core.vault.write import Staged, stage_segment
+from mimir_core.vault.write import Staged, stage_segment, without_graph
 
 if TYPE_CHECKING:
     from mimir_core.vault.vault import Vault
@@ -52,11 +52,12 @@ class Checkpointer:
         if any(graph is not None or space.view.wants_graph for space, graph in work):
 
             def attach() -> None:
-                for space, graph in work:
-                    if graph is not None:
-                        space.attach(graph)
-                    if space.view.wants_graph:
-                        space.view.extend(self._unless_closing)
+                with self._running:
+                    for space, graph in work:
+                        if graph is not None:
+                            space.attach(graph)
+                        if space.view.wants_graph:
+                            space.view.extend(self._unless_closing)
 
             self._start(attach)
 
@@ -108,7 +109,7 @@ class Checkpointer:
             graphs = {
                 space.number: space.sealed_graph()
                 for space, stored in zip(state.spaces, state.root.spaces, strict=True)
-                if space.view.graph_rows > stored.graph_rows
+                if space.graph_lost or space.view.graph_rows > stored.graph_rows
             }
             idle = not graphs and state.valid_segments == state.root.nodes
         if idle:
@@ -118,9 +119,10 @@ class Checkpointer:
             edit = Edit(state.container)
             root = _stage_segments(state, edit)
             for number, graph in fresh.items():
-                if graph is not None:
-                    root = _stage_graph(edit, root, number, graph)
+                root = _stage_graph(edit, root, number, graph)
             self._vault.commit(state, edit, Staged(root))
+            for number in fresh:
+                state.spaces[number].graph_lost = False
             state.valid_segments = root.covered
 
 
@@ -132,10 +134,14 @@ def _stage_segments(state: State, edit: Edit) -> Root:
     return replace(state.root, covered=nodes)
 
 
-def _stage_graph(edit: Edit, root: Root, number: int, graph: Graph) -> Root:
+def _stage_graph(edit: Edit, root: Root, number: int, graph: Graph | None) -> Root:
+    spaces = list(root.spaces)
+    if graph is None:
+        edit.drop(Stream.GRAPH + number, 0, 1 << 32)
+        spaces[number] = without_graph(spaces[number])
+        return replace(root, spaces=tuple(spaces))
     key, sealed, rows = graph
     edit.put_blob(Stream.GRAPH + number, 0, 1 << 32, sealed)
-    spaces = list(root.spaces)
     spaces[number] = replace(
         spaces[number], graph_rows=rows, graph_size=len(sealed), graph_key=key
     )

@@ -135,10 +135,14 @@ class Container:
 
     def check_block(self, number: int) -> None:
         """Authenticates one block, whatever it is for. Raises VaultDamaged."""
-        entry = self._map[number]
-        if entry["stream"] not in (Stream.ROOT, Stream.MAP):
+        stream, index = int(self._map[number]["stream"]), int(self._map[number]["index"])
+        if stream == Stream.ROOT:
+            self._read_root(self.tag)
+        elif stream == Stream.MAP:
+            self._read_page(index, self.root.pages[index])
+        else:
             (sealed,) = self._store.read([number])
-            self._open(number, int(entry["stream"]), int(entry["index"]), sealed)
+            self._open(number, stream, index, sealed)
 
     def forget_cache(self) -> None:
         """Drops what is kept in memory."""

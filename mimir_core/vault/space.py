@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,13 +11,14 @@ from mimir_core.errors import VaultDamaged
 from mimir_core.index.columns import ERASED, VectorColumn
 from mimir_core.index.graph import GraphState
 from mimir_core.index.vectors import VectorView
-from mimir_core.vault.container import Container
+from mimir_core.vault.container import Address, Container
 from mimir_core.vault.layout import Space, Stream, vector_rows
 
 Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 Scales = npt.NDArray[np.float32]
 Owners = npt.NDArray[np.uint32]
+VectorRows = tuple[Codes, Scales, Owners]
 
 
 class SpaceState:
@@ -32,6 +31,8 @@ class SpaceState:
         self.view = VectorView(self.column)
         self.lost_blocks: list[int] = []
         """Indexes of vector blocks that are not authentic; their rows count as erased."""
+        self.graph_lost = False
+        """Whether the stored graph cannot be used, so that the next checkpoint replaces it."""
 
     def follow(self, container: Container, space: Space) -> None:
         """Reads the rows that the root has and this column has not."""
@@ -46,6 +47,11 @@ class SpaceState:
         columns = zip(*pieces, strict=True)
         codes, scales, owners = (np.concatenate(column)[wanted] for column in columns)
         self.column.append(codes, scales, owners)
+
+    def mended(self, changed: set[Address]) -> None:
+        """Takes note that another process wrote these blocks."""
+        stream = Stream.VECTORS + self.number
+        self.lost_blocks = [i for i in self.lost_blocks if (stream, i) not in changed]
 
     def erase(self, ordinals: Rows) -> None:
         """Takes the rows of these nodes out of column and index."""
@@ -76,14 +82,17 @@ class SpaceState:
             sealed = b"".join(parts)[: space.graph_size]
             return open_graph(space.graph_key, self.number, sealed)
         except (VaultDamaged, OpenFailed):
+            self.graph_lost = True
             return None
 
     def attach(self, graph: bytes) -> None:
         """Takes an opened graph into use; searches are exact until then, and if it is damaged."""
-        with suppress(VaultDamaged):
+        try:
             self.view.attach(GraphState.from_bytes(graph))
+        except VaultDamaged:
+            self.graph_lost = True
 
-    def _rows(self, container: Container, index: int) -> tuple[Codes, Scales, Owners]:
+    def _rows(self, container: Container, index: int) -> VectorRows:
         rows, dimension = vector_rows(self.dimension), self.dimension
         try:
             block = container.read(Stream.VECTORS + self.number, index)

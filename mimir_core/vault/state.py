@@ -34,7 +34,7 @@ from mimir_core.vault.container import Address, Container
 from mimir_core.vault.edit import read_blob
 from mimir_core.vault.layout import KEY_ENTRIES, Stream
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, decode_segment
-from mimir_core.vault.space import SpaceState
+from mimir_core.vault.space import SpaceState, VectorRows
 
 _PREFIX = struct.Struct("<Q")
 
@@ -100,24 +100,37 @@ class State:
             return False
         self._follow_keybook(changed)
         self._replay(old.log_size)
+        for space in self.spaces:
+            space.mended(changed)
         self._follow_spaces()
         if self.root.covered != old.covered:
             self.valid_segments = self.root.covered
         return (old.erased, old.preamble_digest) != (self.root.erased, self.root.preamble_digest)
 
-    def adopt(self, nodes: list[NewNode], keys: bytes, erased: Mapping[int, bytes]) -> None:
+    def adopt(
+        self,
+        nodes: list[NewNode],
+        keys: bytes,
+        erased: Mapping[int, bytes],
+        rows: Mapping[int, VectorRows],
+    ) -> None:
         """Takes what this handle has just committed into the views.
+
+        Reads nothing: the store may already hold the next commit, of another process.
 
         Args:
             keys: The new nodes' keybook entries, 32 bytes each.
             erased: The new keybook entry of each erased node.
+            rows: The new vector rows of each space, by its number.
         """
         self.root = self.container.root
         self.keybook += keys
         for ordinal, entry in erased.items():
             self.keybook[32 * ordinal : 32 * ordinal + 32] = entry
         self._apply(nodes, erased)
-        self._follow_spaces()
+        self._add_spaces()
+        for number, (codes, scales, owners) in rows.items():
+            self.spaces[number].column.append(codes, scales, owners)
 
     # Reading nodes
 
@@ -183,11 +196,14 @@ class State:
             at = 32 * KEY_ENTRIES * index
             self.keybook[at : at + len(content)] = content
 
+    def _add_spaces(self) -> None:
+        for number in range(len(self.spaces), len(self.root.spaces)):
+            self.spaces.append(SpaceState(number, self.root.spaces[number].dimension))
+
     def _follow_spaces(self) -> None:
-        for number, space in enumerate(self.root.spaces):
-            if number == len(self.spaces):
-                self.spaces.append(SpaceState(number, space.dimension))
-            self.spaces[number].follow(self.container, space)
+        self._add_spaces()
+        for held, space in zip(self.spaces, self.root.spaces, strict=True):
+            held.follow(self.container, space)
 
     def _load_segments(self) -> None:
         for first in range(0, self.root.covered, SEGMENT_NODES):

@@ -105,20 +105,14 @@ class Vault:
         Raises:
             VaultClosed, VaultDamaged, VaultBusy, StorageFailed.
         """
-        self._check_process()
-        with self._lock:
-            self._check_open()
-            with self._store.reading():
-                yield self._followed()
+        with self._locked(), self._store.reading():
+            yield self._followed()
 
     @contextmanager
     def exclusive(self) -> Iterator[State]:
         """The newest state with the right to commit onto it; `commit` ends the transaction."""
-        self._check_process()
-        with self._lock:
-            self._check_open()
-            with self._store.writing(WRITER_TIMEOUT):
-                yield self._followed()
+        with self._locked(), self._store.writing(WRITER_TIMEOUT):
+            yield self._followed()
 
     def commit(
         self, state: State, edit: Edit, staged: Staged, preamble: bytes | None = None
@@ -126,7 +120,7 @@ class Vault:
         """Commits staged changes, then takes them into the views. Called inside `exclusive`."""
         edit.commit(staged.root, preamble)
         try:
-            state.adopt(staged.nodes, staged.keys, staged.erased)
+            state.adopt(staged.nodes, staged.keys, staged.erased, staged.rows)
         except BaseException:
             self._state = None  # the commit stands: the next call loads what is true
             raise
@@ -143,7 +137,7 @@ class Vault:
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: written, but what it superseded is not yet scrubbed.
         """
-        with self._lock:
+        with self._locked():
             with self.exclusive() as state:
                 edit = Edit(state.container)
                 staged = stage_append(state, edit, memories, vectors)
@@ -158,7 +152,7 @@ class Vault:
         Raises:
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
-        with self._lock:
+        with self._locked():
             with self.exclusive() as state:
                 ordinals = {int(o) for o in select(state) if not state.is_erased(int(o))}
                 if ordinals:
@@ -175,7 +169,7 @@ class Vault:
         Raises:
             ScrubPending: changed, but the old slots still stand in the journal.
         """
-        with self._lock:
+        with self._locked():
             with self.exclusive() as state:
                 raw, kinds = change_passphrase(
                     self._store.preamble(),
@@ -200,10 +194,12 @@ class Vault:
     def close(self) -> None:
         """Checkpoints, scrubs, wipes the keys and closes the file. Idempotent.
 
+        In a forked child it does nothing: the vault is the parent's to close.
+
         Raises:
             ScrubPending: closed, but old pages still stand in the journal.
         """
-        if self._closed:
+        if self._closed or self._inherited():
             return
         try:
             self._checkpointer.close()
@@ -242,13 +238,17 @@ class Vault:
         self._state = state
         return state
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:  # before the lock, which a lost thread may hold for ever
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._inherited():  # before the lock, which a lost thread may hold for ever
             raise VaultClosed("the vault was opened by a parent process")
+        with self._lock:
+            if self._closed:
+                raise VaultClosed("the vault is closed")
+            yield
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise VaultClosed("the vault is closed")
+    def _inherited(self) -> bool:
+        return os.getpid() != self._process
 
     def _after_commit(self, *, erasing: bool) -> None:
         self._last_commit = time.monotonic()

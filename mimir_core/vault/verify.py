@@ -31,7 +31,11 @@ def verify_nodes(state: State, progress: Progress | None = None) -> list[str]:
     """
     problems: list[str] = []
     seen: dict[bytes, int] = {}
-    for record in _records(state):
+    try:
+        records = _records(state)
+    except (VaultDamaged, ValueError):
+        return ["the log cannot be read from end to end"]
+    for record in records:
         ordinal = len(seen)
         try:
             erased = state.is_erased(ordinal)

@@ -18,6 +18,7 @@ from mimir_core.types import EdgeKind, Namespace
 from mimir_core.vault.edit import Edit, with_length
 from mimir_core.vault.layout import NO_KEY, Root, Space, Stream, vector_rows
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, encode_segment
+from mimir_core.vault.space import VectorRows
 from mimir_core.vault.state import NewNode, State
 
 
@@ -55,6 +56,8 @@ class Staged:
     sealed: list[SealedNode] = field(default_factory=list)
     erased: dict[int, bytes] = field(default_factory=dict)
     """Keybook entries from now on, by the ordinals of the nodes that are erased."""
+    rows: dict[int, VectorRows] = field(default_factory=dict)
+    """New vector rows, by the number of their space."""
 
     @property
     def keys(self) -> bytes:
@@ -88,7 +91,8 @@ class Placer:
         parents += [Parent(EdgeKind.DERIVES, self._known(id_)) for id_ in memory.derived_from]
         parents += self._supersede(memory)
         self._lamport += 1
-        link = Link(thread, self._state.root.device, self._lamport, tuple(parents))
+        ordered = tuple(sorted(set(parents)))  # in memory as the log will give it back
+        link = Link(thread, self._state.root.device, self._lamport, ordered)
         metadata = Metadata(
             memory.time, memory.namespace, memory.thread, memory.key, memory.metadata
         )
@@ -226,7 +230,8 @@ def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -
     number = models.index((vectors.digest, vectors.codes.shape[1]))
     rows = spaces[number].rows
     owners = (vectors.owners + first).astype(np.uint32)
-    edit.set_rows(number, rows, vectors.codes, vectors.scales, owners)
+    staged.rows[number] = vectors.codes, vectors.scales, owners
+    edit.set_rows(number, rows, *staged.rows[number])
     spaces[number] = replace(spaces[number], rows=rows + len(vectors.codes))
     staged.root = replace(staged.root, spaces=tuple(spaces))
 
