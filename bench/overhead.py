@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from bench.latency import PROFILE, K
 from bench.turns import PASSPHRASE, as_item, queries, read_turns
-from mimir_core import MiniLM, Mimir
+from mimir_core import Mimir, MiniLM
 from mimir_core.crypto import blocks, graph, nodes
 
 ROUNDS = 5
