@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +18,33 @@ from mimir_core.vault.vault import Vault
 from mimir_core.vault.write import NewVectors, Staged, stage_blank_blocks, stage_vectors
 
 Progress = Callable[[int, int], None]
+Rows = tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""Codes, scales and the ordinals of their owners."""
 _BATCH = 2_048
 
 
 def reembed(vault: Vault, embedder: Embedder, progress: Progress | None = None) -> int:
     """Embeds every live text that has no vector in any space; returns how many.
 
-    Blocks that were damaged are overwritten; interrupting it loses nothing.
+    One transaction at the end replaces the damaged blocks: an interruption changes nothing, and a
+    vault that lacks vectors goes on saying so.
     """
     with vault.view() as state:
         missing = _without_vectors(state)
-    done = 0
-    for at in range(0, max(len(missing), 1), _BATCH):
-        done += _embed(vault, embedder, missing[at : at + _BATCH])
+        damaged = any(space.lost_blocks for space in state.spaces)
+    pieces = [_nothing(embedder.space.dimension)]
+    for at in range(0, len(missing), _BATCH):
+        pieces.append(_embedded(vault, embedder, missing[at : at + _BATCH]))
         if progress is not None:
-            progress(done, len(missing))
-    return done
+            progress(min(at + _BATCH, len(missing)), len(missing))
+    codes, scales, owners = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    if damaged or len(owners):
+        _store(vault, NewVectors(space_digest(embedder.space), codes, scales, owners))
+    return len(owners)
+
+
+def _nothing(dimension: int) -> Rows:
+    return np.empty((0, dimension), np.int8), np.empty(0, np.float32), np.empty(0, np.int64)
 
 
 def _without_vectors(state: State) -> npt.NDArray[np.int64]:
@@ -43,21 +55,27 @@ def _without_vectors(state: State) -> npt.NDArray[np.int64]:
     return np.flatnonzero(state.catalog.live & ~owned)
 
 
-def _embed(vault: Vault, embedder: Embedder, ordinals: npt.NDArray[np.int64]) -> int:
+def _embedded(vault: Vault, embedder: Embedder, ordinals: npt.NDArray[np.int64]) -> Rows:
+    """Codes, scales and owners of those that are texts."""
     with vault.view() as state:
-        contents = {int(o): open_memory(state, int(o)).content for o in ordinals}
+        live = [int(o) for o in ordinals if not state.is_erased(int(o))]
+        contents = {ordinal: open_memory(state, ordinal).content for ordinal in live}
     texts = {o: content for o, content in contents.items() if isinstance(content, str)}
-    space = embedder.space
-    vectors = checked_vectors(embedder.embed_documents(list(texts.values())), len(texts), space)
-    codes, scales = quantize(vectors)
-    owners = np.array(list(texts), np.int64)
+    if not texts:
+        return _nothing(embedder.space.dimension)
+    found = embedder.embed_documents(list(texts.values()))
+    codes, scales = quantize(checked_vectors(found, len(texts), embedder.space))
+    return codes, scales, np.array(list(texts), np.int64)
+
+
+def _store(vault: Vault, vectors: NewVectors) -> None:
     with vault.exclusive() as state:
-        live = state.catalog.live[owners]
-        fresh = NewVectors(space_digest(space), codes[live], scales[live], owners[live])
+        live = state.catalog.live[vectors.owners]
+        fresh = replace(vectors, codes=vectors.codes[live], scales=vectors.scales[live],
+                        owners=vectors.owners[live])  # fmt: skip
         edit, staged = Edit(state.container), Staged(state.root)
         stage_blank_blocks(state, edit)
         stage_vectors(edit, staged, fresh, first=0)
         vault.commit(state, edit, staged)
         for held in state.spaces:
             held.lost_blocks.clear()
-    return len(texts)

@@ -56,8 +56,6 @@ def test_a_closed_handle_refuses_everything(mimir: Mimir) -> None:
     for use in USES:
         with pytest.raises(VaultClosed):
             use(mimir)
-    with pytest.raises(VaultClosed):
-        mimir.remember_many([])
 
 
 def test_the_context_manager_closes(path: Path) -> None:
