@@ -5,49 +5,82 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
-from bench import latency, overhead, storage
+from bench import latency, overhead, storage, table
+from bench.peers import compare
 
-Bench = Callable[[argparse.Namespace], dict[str, Any]]
-COMMANDS: dict[str, tuple[Bench, str]] = {
-    "latency": (latency.run, "a text query to opened hits, split into embedding and the rest"),
-    "storage": (storage.run, "bytes a turn, against a naive SQLite table of the same turns"),
-    "overhead": (overhead.run, "what sealing costs, against the same code with a null cipher"),
+COUNT = {"--count": {"type": int, "default": 10_000, "help": "how many turns to import"}}
+TABLE = {
+    "--largest": {"type": int, "default": 100_000, "help": "how many turns to grow to"},
+    "--queries": {"type": Path, "help": "questions with evidence, to plot recall by channel"},
+    "--queries-turns": {"type": Path, "help": "their turns, if not those of --turns"},
+    "--peers": {"type": Path, "help": "what `peers --json` printed, to plot the peers"},
+}
+
+
+def rows(result: dict[str, Any]) -> RenderableType:
+    """One row a figure."""
+    shown = Table(show_header=False)
+    for key, value in result.items():
+        shown.add_row(key, f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
+    return shown
+
+
+@dataclass(frozen=True)
+class Command:
+    """A benchmark: what it runs, how its result is shown, its options beside the common ones."""
+
+    run: Callable[[argparse.Namespace], dict[str, Any]]
+    text: str
+    show: Callable[[dict[str, Any]], RenderableType] = rows
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: COUNT)
+
+
+COMMANDS = {
+    "latency": Command(
+        latency.run, "a text query to opened hits, split into embedding and the rest"
+    ),
+    "storage": Command(storage.run, "bytes a turn, against a naive SQLite table of the same turns"),
+    "overhead": Command(
+        overhead.run, "what sealing costs, against the same code with a null cipher"
+    ),
+    "peers": Command(
+        compare.run, "other local memories, with the same turns and queries", compare.table
+    ),
+    "table": Command(
+        table.run, "the founding article's claims beside our figures, and plots", table.show, TABLE
+    ),
 }
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    result = COMMANDS[arguments.command][0](arguments)
+    command = COMMANDS[arguments.command]
+    result = command.run(arguments)
     if arguments.json:
         json.dump(result, sys.stdout)
         print()
     else:
-        _print(arguments.command, result)
+        Console().print(command.show(result))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
+    for name, each in COMMANDS.items():
+        command = commands.add_parser(name, help=each.text, description=each.text)
         command.add_argument("--turns", type=Path, required=True, help="JSON lines, gzip or plain")
-        command.add_argument("--count", type=int, default=10_000, help="how many turns to import")
+        for flag, settings in each.options.items():
+            command.add_argument(flag, **settings)
         command.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser
-
-
-def _print(name: str, result: dict[str, Any]) -> None:
-    table = Table(title=name, show_header=False)
-    for key, value in result.items():
-        table.add_row(key, f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
-    Console().print(table)
 
 
 if __name__ == "__main__":
