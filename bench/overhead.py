@@ -22,6 +22,7 @@ from mimir_core.crypto import blocks, graph, nodes
 
 ROUNDS = 5
 BATCH = 256
+TAGS = itertools.count(1)  # never the same tag twice, for blocks are known by their tags
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -48,10 +49,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def null_cipher() -> Iterator[None]:
     """Replaces every key derivation and cipher of blocks, nodes and graph by a copy of bytes."""
-    tags = itertools.count(1)
 
     def seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-        return bytes(plaintext) + next(tags).to_bytes(16, "little")
+        return bytes(plaintext) + next(TAGS).to_bytes(16, "little")
 
     def open_(key: bytes, sealed: bytes, aad: bytes) -> bytes:
         return sealed[:-16]
