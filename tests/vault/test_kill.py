@@ -1,0 +1,26 @@
+"""Killed at any step, at any moment: nothing acknowledged is lost, nothing is half done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .worker import run_worker
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+def test_killed_at_each_step(folder: Path) -> None:
+    """Remember, forget, upsert, checkpoint, passphrase change and repair survive a kill anywhere."""
+    *operations, total = run_worker("steps", folder, 45, module="kill")
+    assert len(operations) == 7
+    assert int(total.split()[1]) > 180
+
+
+def test_killed_at_random_moments(folder: Path) -> None:
+    """A process at work, killed again and again, loses nothing that it acknowledged."""
+    (line,) = run_worker("moments", folder, 80, module="kill")
+    assert line.startswith("ok")
+    assert int(line.split()[1]) > 100
