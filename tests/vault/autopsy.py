@@ -126,7 +126,7 @@ def records(contents: list[Content]) -> list[NodeRecord]:
 
 
 def readable(contents: list[Content], suspects: list[int]) -> list[str]:
-    """The ordinals of those suspects whose metadata or payload opens under any 32 bytes of any keybook."""
+    """Those suspects whose metadata or payload opens under any 32 bytes of any keybook."""
     entries = {
         content[at : at + 32]
         for stream, _, content in contents

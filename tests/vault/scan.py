@@ -10,6 +10,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .worker import run_worker
@@ -44,15 +45,13 @@ def text_forms(text: str) -> list[bytes]:
 
 
 def haystacks(data: bytes) -> Iterator[bytes]:
-    """The bytes, and what any zlib or raw deflate stream with a common header in them inflates to."""
+    """The bytes, and what any zlib or gzip stream in them inflates to."""
     yield data
     for header in (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b\x08"):
         at = data.find(header)
         while at >= 0:
-            try:
+            with suppress(zlib.error):
                 yield zlib.decompressobj(47).decompress(data[at : at + (1 << 20)])
-            except zlib.error:
-                pass
             at = data.find(header, at + 1)
 
 

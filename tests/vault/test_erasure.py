@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,13 +51,13 @@ def secret(text: str = SECRET) -> Item:
 
 
 @pytest.fixture
-def filled(mimir: Mimir) -> Iterator[tuple[Mimir, str]]:
+def filled(mimir: Mimir) -> tuple[Mimir, str]:
     """A vault with segments and a graph over 200 memories, the secret one among them; its id."""
     mimir.remember_many([Item(f"filler {n} {n % 17}", thread="t") for n in range(100)])
     id_ = mimir.remember_many([secret()])[0]
     mimir.remember_many([Item(f"filler {n} {n % 17}", thread="t") for n in range(99)])
     mimir.checkpoint()
-    yield mimir, id_
+    return mimir, id_
 
 
 def check_gone(path: Path, ordinal: int, passphrase: str = PASSPHRASE) -> None:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 def test_killed_at_each_step(folder: Path) -> None:
-    """Remember, forget, upsert, checkpoint, passphrase change and repair survive a kill anywhere."""
+    """Every operation that writes survives a kill at any of its steps."""
     *operations, total = run_worker("steps", folder, 45, module="kill")
     assert len(operations) == 7
     assert int(total.split()[1]) > 180

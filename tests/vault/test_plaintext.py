@@ -8,6 +8,7 @@ import struct
 import sys
 import zlib
 from base64 import b64encode
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def needles(mimir: Mimir) -> dict[str, list[bytes]]:
         "float64": [vector.astype(np.float64).tobytes() for vector in embedded],
         "float16": [vector.astype(np.float16).tobytes() for vector in embedded],
         "int8": [row.tobytes() for row in codes],
-        "scales": [struct.pack("<2f", *pair) for pair in zip(scales, scales[1:], strict=False)],
+        "scales": [struct.pack("<2f", *pair) for pair in pairwise(scales)],
         "ids": [record.id for record in records],
         "prefixes": [record.id[:8] for record in records],
         "uids": [record.parts.uid for record in records],
@@ -158,7 +159,7 @@ def test_no_temporary_file_is_made(path: Path, tmp_path: Path) -> None:
 
 
 def use_a_vault(path: str, elsewhere: str) -> None:
-    """Use a vault with the temporary, home and working folder at `elsewhere`; print what is there."""
+    """Use a vault with every folder for temporary files at `elsewhere`; print what is there."""
     import tempfile  # noqa: PLC0415
 
     os.environ.update(TMPDIR=elsewhere, SQLITE_TMPDIR=elsewhere, HOME=elsewhere)

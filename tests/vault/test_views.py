@@ -62,7 +62,7 @@ def item(number: int, ids: list[str]) -> Item:
             "day": dt.date(2024, 1, 1 + number % 28),
             "nested": {"a": {"b": number % 2 == 0}},
         } if number % 5 else {},
-        derived_from=list(dict.fromkeys((ids[-3], ids[-1], ids[-2]))) if number % 97 == 96 and ids else (),
+        derived_from=(ids[-3], ids[-1], ids[-2]) if number % 97 == 96 and ids else (),
         keep_history=number % 18 == 0,
     )  # fmt: skip
 
@@ -186,7 +186,7 @@ def test_forgetting_in_a_damaged_segment(path: Path, filled: dict[str, Any]) -> 
         number = address(mimir, Stream.SEGMENTS, 256)
     flip(path, number)
     with reopen(path) as mimir:
-        gone = [id_ for id_ in list(filled["seen"]["memories"])[900:1_200:7]]
+        gone = list(filled["seen"]["memories"])[900:1_200:7]
         mimir.forget(gone)
         expected = everything(mimir)
         columns = columns_of(mimir)
