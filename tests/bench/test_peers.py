@@ -74,6 +74,7 @@ def test_compare_reports_each_figure(turns_file: Path, monkeypatch: pytest.Monke
     registry["absent"] = Source("bench.peers.absent", "Absent", "no_such_module.at_all")
     monkeypatch.setattr(compare, "PEERS", registry)
     monkeypatch.setattr(compare, "OPENINGS", 2)
+    monkeypatch.setattr(compare, "ROUNDS", 2)
     result = compare.run(Namespace(turns=turns_file, count=len(TURNS)))
     assert result.pop("absent") == {"skipped": "not installed"}
     assert {name: figures.pop("encrypted") for name, figures in result.items()} == {

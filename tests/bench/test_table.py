@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import table
+from bench import overhead, table
 from bench.peers import compare
 
 from .conftest import TURNS
@@ -23,6 +23,8 @@ def test_table_measures_claims_and_growth(
     monkeypatch.setattr(table, "SIZES", (20, 1_000))
     monkeypatch.setattr(table, "OUT", tmp_path / "out")
     monkeypatch.setattr(compare, "OPENINGS", 1)
+    monkeypatch.setattr(compare, "ROUNDS", 2)
+    monkeypatch.setattr(overhead, "ROUNDS", 1)
     arguments = Namespace(
         turns=turns_file, largest=len(TURNS), queries=None, queries_turns=None, peers=None
     )
