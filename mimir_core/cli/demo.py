@@ -91,8 +91,8 @@ def _ask(mimir: Mimir) -> list[Hit]:
         answer = Text.assemble(
             (question, "cyan"), (f"  {took:.0f} ms\n", "dim"), (_quote(best), "bold")
         )
-        made.add_row(answer, cell(f"{best.score:.2f}"), cell("\n".join(best.found_by)))
-        made.add_section()
+        found_by = cell("\n".join(best.found_by))
+        made.add_row(answer, cell(f"{best.score:.2f}"), found_by, end_section=True)
         answers.append(best)
     console().print(made)
     return answers

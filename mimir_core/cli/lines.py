@@ -8,7 +8,7 @@ A plain line is a turn of a conversation:
 | `time` | the time; one that cannot be read is kept as the field `time_text` |
 | `conversation`, `session` | the thread: "conversation", or "conversation/session" |
 | `id` | the key: "conversation/id", or the id alone; unique within its file |
-| any other | a field of the metadata, `speaker` among them |
+| any other | a field of the metadata, `speaker` among them; nulls are left out |
 
 With a session, conversation and session become fields too, so that filters can use them. A line
 without an id gets a key from its conversation, session, speaker, time and text and how often these
@@ -26,7 +26,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from mimir_core.cli.times import read_time
@@ -68,25 +68,33 @@ class LineReader:
     def _turn(self, fields: dict[str, Any]) -> Item:
         text = _checked_text(fields.pop("text", None))
         names = {name: _name(fields.pop(name, None), name) for name in ("conversation", "session")}
-        own = _name(fields.pop("id", None), "id")
         _name(fields.get("speaker"), "speaker")
-        when = fields.pop("time", None)
-        key = self._unnamed_key([*names.values(), fields.get("speaker"), when, text])
-        if own is not None:
-            key = "/".join(part for part in (names["conversation"], own) if part is not None)
+        key = self._turn_key(names, text, fields)
+        when = self._time(fields)
         if names["session"] is not None:
-            fields |= {name: part for name, part in names.items() if part is not None}
+            fields |= names
         return Item(
             content=text,
             namespace=self._namespace or DEFAULT_NAMESPACE,
             thread=check_name("/".join(filter(None, names.values())) or None, "thread name"),
             key=check_name(key, "key"),
-            time=self._time(when, fields),
+            time=when,
             metadata={name: value for name, value in fields.items() if value is not None},
         )
 
-    def _time(self, when: object, fields: dict[str, Any]) -> dt.datetime | None:
-        if when is None:
+    def _turn_key(self, names: dict[str, str | None], text: str, fields: dict[str, Any]) -> str:
+        own = _name(fields.pop("id", None), "id")
+        if own is not None:
+            return "/".join(filter(None, (names["conversation"], own)))
+        parts = *names.values(), fields.get("speaker"), fields.get("time"), text
+        digest = _digest(parts)
+        self._unnamed[digest] += 1
+        return f"line/{digest.hex()}/{self._unnamed[digest]}"
+
+    def _time(self, fields: dict[str, Any]) -> dt.datetime | None:
+        """Takes the time out of the fields; one that cannot be read stays as `time_text`."""
+        when = fields.pop("time", None)
+        if when is None or when == "":
             return None
         if isinstance(when, bool) or not isinstance(when, (str, int, float)):
             raise InvalidArgument("time is neither text nor a number")
@@ -101,9 +109,9 @@ class LineReader:
         if fields["mimir"] != VERSION:
             raise InvalidArgument("the line was exported by a newer Mimir")
         labels, metadata = fields.get("namespace"), fields.get("metadata", {})
-        if not isinstance(labels, list) or not isinstance(metadata, dict):
-            raise InvalidArgument("an exported line has a list as namespace, a dict as metadata")
-        key = fields.get("key") or f"exported/{fields.get('id')}"
+        if not isinstance(labels, list) or not isinstance(metadata, dict) or "id" not in fields:
+            raise InvalidArgument("an exported line has an id, a namespace list, a metadata dict")
+        key = fields.get("key") or f"exported/{fields['id']}"
         return Item(
             content=_exported_content(fields),
             namespace=self._namespace or check_namespace(labels),
@@ -112,11 +120,6 @@ class LineReader:
             time=read_time(str(fields.get("time"))),
             metadata={name: _decoded(value) for name, value in metadata.items()},
         )
-
-    def _unnamed_key(self, parts: list[object]) -> str:
-        digest = _digest(parts)
-        self._unnamed[digest] += 1
-        return f"line/{digest.hex()}/{self._unnamed[digest]}"
 
     def _note(self, namespace: Namespace, key: str | None) -> None:
         digest = _digest([*namespace, key])
@@ -173,9 +176,9 @@ def _checked_text(text: object) -> str:
 
 
 def _name(value: object, field: str) -> str | None:
-    """A name may be text or a whole number."""
-    if value is None or (isinstance(value, str) and value):
-        return value
+    """A name is text or a whole number; an empty one is none."""
+    if value is None or isinstance(value, str):
+        return value or None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise InvalidArgument(f"{field} is neither text nor a whole number")
@@ -193,7 +196,7 @@ def _exported_content(fields: Mapping[str, Any]) -> str | bytes:
     return content
 
 
-def _digest(parts: list[Any]) -> bytes:
+def _digest(parts: Sequence[object]) -> bytes:
     data = json.dumps(parts).encode()
     return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
@@ -234,4 +237,3 @@ _DECODERS: Final[dict[str, Callable[[Any], Value]]] = {
     _TIME: dt.datetime.fromisoformat,
     _DICT: _plain_dict,
 }
-

@@ -42,7 +42,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
         return
     made = table("#", "score", "memory")
     for rank, hit in enumerate(hits, 1):
-        made.add_row(cell(rank), cell(f"{hit.score:.2f}"), _hit(hit))
+        made.add_row(cell(rank), cell(f"{hit.score:.2f}"), _hit(hit), end_section=True)
     _print(made)
 
 

@@ -41,7 +41,7 @@ BAD: list[tuple[object, str]] = [
     ({"text": "x" * ((8 << 20) + 1)}, "too long"),
     ({"mimir": 2, "text": "x"}, "newer Mimir"),
     ({"mimir": 1, "text": "x"}, "namespace"),
-    ({"mimir": 1, "base64": "?", "namespace": ["a"]}, "base64"),
+    ({"mimir": 1, "id": "a", "base64": "?", "namespace": ["a"]}, "base64"),
 ]
 
 

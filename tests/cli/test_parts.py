@@ -56,7 +56,6 @@ def test_safe_text_holds_nothing_that_acts(text: str) -> None:
     assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-
 def _unfolded(time: dt.datetime) -> dt.datetime:
     return time.replace(fold=0)  # as the vault keeps it
 
