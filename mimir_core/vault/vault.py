@@ -50,6 +50,7 @@ class Vault:
         self._state: State | None = None
         self._closed = False
         self._scrub_due = True
+        self._scrub_owed = False
         self._last_commit = 0.0
         self._idle: threading.Timer | None = None
         self._checkpointer = Checkpointer(self)
@@ -197,7 +198,7 @@ class Vault:
         In a forked child it does nothing: the vault is the parent's to close.
 
         Raises:
-            ScrubPending: closed, but old pages still stand in the journal.
+            ScrubPending: closed, but what this handle erased still stands in the journal.
         """
         if self._closed or self._inherited():
             return
@@ -211,8 +212,10 @@ class Vault:
             if self._closed:
                 return
             try:
-                self._scrub_due = True  # the journal is emptied on the way out, erasures or not
-                self._scrub_if_due()
+                if self._scrub_owed:
+                    self._scrub(SCRUB_TIMEOUT)
+                else:  # beside others that read it is theirs to empty the journal when they close
+                    self._try_scrub()
             finally:
                 self._closed = True
                 if self._idle is not None:
@@ -253,8 +256,8 @@ class Vault:
     def _after_commit(self, *, erasing: bool) -> None:
         self._last_commit = time.monotonic()
         if erasing:
-            self._scrub_due = True
-            self._scrub_if_due()
+            self._scrub_due = self._scrub_owed = True
+            self._scrub(SCRUB_TIMEOUT)
         elif self._scrub_due:
             self._try_scrub()
         self._scrub_when_idle()
@@ -278,12 +281,10 @@ class Vault:
             with suppress(MimirError):  # the next commit, open or close tries again
                 self._try_scrub()
 
-    def _scrub_if_due(self) -> None:
-        if self._scrub_due:
-            self._store.scrub(SCRUB_TIMEOUT)
-            self._scrub_due = False
+    def _scrub(self, timeout: float) -> None:
+        self._store.scrub(timeout)
+        self._scrub_due = self._scrub_owed = False
 
     def _try_scrub(self) -> None:
         with self._lock, suppress(ScrubPending):
-            self._store.scrub(0.0)
-            self._scrub_due = False
+            self._scrub(0.0)
