@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -12,7 +13,13 @@ import numpy.typing as npt
 
 from mimir_core.crypto.kdf import KdfProfile
 from mimir_core.embedding import Embedder, MiniLM
-from mimir_core.errors import InvalidArgument, NotFound, NotSerializable, ScrubPending
+from mimir_core.errors import (
+    InvalidArgument,
+    MimirError,
+    NotFound,
+    NotSerializable,
+    ScrubPending,
+)
 from mimir_core.intake import (
     DEFAULT_NAMESPACE,
     Item,
@@ -380,7 +387,11 @@ class Mimir:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            with suppress(MimirError):  # what went wrong first is what the caller must see
+                self.close()
 
     def __repr__(self) -> str:
         return f"<Mimir {self._path.name}>"
