@@ -41,12 +41,15 @@ class SpaceState:
             return
         per_block = vector_rows(self.dimension)
         indexes = range(first // per_block, -(-space.rows // per_block))
-        pieces = [self._rows(container, index) for index in indexes]
+        room = len(indexes) * per_block
+        codes = np.empty((room, self.dimension), np.int8)
+        scales, owners = np.empty(room, np.float32), np.empty(room, np.uint32)
+        for number, index in enumerate(indexes):
+            at = slice(number * per_block, (number + 1) * per_block)
+            codes[at], scales[at], owners[at] = self._rows(container, index)
         start = indexes.start * per_block
         wanted = slice(first - start, space.rows - start)
-        columns = zip(*pieces, strict=True)
-        codes, scales, owners = (np.concatenate(column)[wanted] for column in columns)
-        self.column.append(codes, scales, owners)
+        self.column.append(codes[wanted], scales[wanted], owners[wanted])
 
     def mended(self, changed: set[Address]) -> None:
         """Takes note that another process wrote these blocks."""
@@ -102,6 +105,6 @@ class SpaceState:
         block = block.ljust(rows * (dimension + 8), b"\0")
         return (
             np.frombuffer(block, np.int8, rows * dimension).reshape(rows, dimension),
-            np.frombuffer(block, "<f4", rows, rows * dimension).astype(np.float32, copy=False),
+            np.frombuffer(block, "<f4", rows, rows * dimension),
             np.frombuffer(block, "<u4", rows, rows * (dimension + 4)),
         )
