@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from bench import latency, overhead, storage, table
+from bench import latency, overhead, retrieval, storage, table
 from bench.peers import compare
 
 COUNT = {"--count": {"type": int, "default": 10_000, "help": "how many turns to import"}}
@@ -46,6 +46,12 @@ class Command:
 COMMANDS = {
     "latency": Command(
         latency.run, "a text query to opened hits, split into embedding and the rest"
+    ),
+    "retrieval": Command(
+        retrieval.run,
+        "where the evidence for questions stands, by channel",
+        retrieval.table,
+        retrieval.OPTIONS,
     ),
     "storage": Command(storage.run, "bytes a turn, against a naive SQLite table of the same turns"),
     "overhead": Command(

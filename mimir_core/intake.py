@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mimir_core.embedding import Embedder, VectorSpace
+from mimir_core.embedding import Embedder, VectorSpace, embed_whole
 from mimir_core.errors import DuplicateKey, InvalidArgument, InvalidText, InvalidVector
 from mimir_core.index.analysis import analyze
 from mimir_core.index.columns import quantize
+from mimir_core.index.speech import spoken
 from mimir_core.types import Namespace, check_metadata, check_namespace, to_micros
 from mimir_core.vault.write import NewMemory, NewVectors
 
@@ -43,7 +44,8 @@ class Item:
         time: When it happened; now if not given. Naive times are UTC.
         derived_from: Ids of the memories it was made from.
         keep_history: Keep what it supersedes instead of erasing it.
-        vector: An embedding made elsewhere by this vault's embedder; spares embedding it here.
+        vector: `indexed_text` as `embed_whole` embeds it with this vault's embedder; spares doing
+            so here.
     """
 
     content: str | bytes
@@ -55,6 +57,11 @@ class Item:
     derived_from: Sequence[str] = ()
     keep_history: bool = False
     vector: Sequence[float] | npt.NDArray[np.float32] | None = None
+
+    @property
+    def indexed_text(self) -> str:
+        """What is embedded and cut into terms: the text, after its speaker's name if it has one."""
+        return spoken(str(self.content), self.metadata)
 
 
 def check_items(items: Sequence[Item], space: VectorSpace) -> list[NewMemory]:
@@ -84,8 +91,8 @@ def embed_items(items: Sequence[Item], embedder: Embedder) -> NewVectors | None:
     vectors = np.empty((len(owners), space.dimension), np.float32)
     missing = [row for row, owner in enumerate(owners) if items[owner].vector is None]
     if missing:
-        texts = [str(items[owners[row]].content) for row in missing]
-        vectors[missing] = checked_vectors(embedder.embed_documents(texts), len(texts), space)
+        texts = [items[owners[row]].indexed_text for row in missing]
+        vectors[missing] = checked_vectors(embed_whole(embedder, texts), len(texts), space)
     for row in set(range(len(owners))) - set(missing):
         vectors[row] = checked_vectors([items[owners[row]].vector], 1, space)[0]
     codes, scales = quantize(vectors)
@@ -172,6 +179,7 @@ def _checked(item: Item, space: VectorSpace) -> NewMemory:
     if not isinstance(item, Item):
         raise InvalidArgument("a batch is made of items", hint="wrap each memory in an `Item`")
     content = _check_content(item.content)
+    metadata = check_metadata(item.metadata)
     if item.vector is not None:
         checked_vectors([item.vector], 1, space)
     if not isinstance(item.keep_history, bool):
@@ -182,10 +190,10 @@ def _checked(item: Item, space: VectorSpace) -> NewMemory:
         time=time.time_ns() // 1000 if item.time is None else to_micros(item.time),
         thread=check_name(item.thread, "thread name"),
         key=check_name(item.key, "key"),
-        metadata=check_metadata(item.metadata),
+        metadata=metadata,
         derived_from=_check_parents(item.derived_from),
         keep_history=item.keep_history,
-        terms=analyze(content) if isinstance(content, str) else [],
+        terms=analyze(spoken(content, metadata)) if isinstance(content, str) else [],
     )
 
 

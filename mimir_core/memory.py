@@ -35,6 +35,7 @@ from mimir_core.recall import Query, recall
 from mimir_core.repair import reembed
 from mimir_core.results import Forgotten, Hit, Lineage, Memory, Report, Stats
 from mimir_core.scope import Scope, picker
+from mimir_core.searched import ScopeCache
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.state import State
 from mimir_core.vault.vault import Vault
@@ -53,6 +54,7 @@ class Mimir:
         self._vault = vault
         self._embedder = embedder
         self._path = path
+        self._scopes = ScopeCache()
 
     @classmethod
     def create(
@@ -154,6 +156,11 @@ class Mimir:
         since: Time | None = None,
         until: Time | None = None,
         neighbours: int = 0,
+        spread: float = 1.0,
+        diversity: float = 0.0,
+        recency: float = 0.0,
+        half_life_days: float = 30.0,
+        importance: float = 0.0,
     ) -> list[Hit]:
         """Finds the memories that answer a query, best first.
 
@@ -166,6 +173,14 @@ class Mimir:
             where: A filter over metadata; see `compile_filter`.
             since, until: Only memories of this time, both ends included.
             neighbours: How many turns before and after each hit to bring along.
+            spread: How strongly scores spread along threads in a hybrid recall; 0 not at all.
+            diversity: From 0 to 1: how much likeness to better hits counts against a memory
+                (maximal marginal relevance).
+            recency: The newest candidate's score grows by this share of itself, an older one's by
+                half of that with each half-life.
+            half_life_days: After how many days recency counts half.
+            importance: A score grows by this share of itself, times the metadata field
+                "importance", a number from 0 to 1.
 
         Raises:
             InvalidText, InvalidArgument, InvalidNamespace, InvalidFilter: before any search.
@@ -174,13 +189,16 @@ class Mimir:
         """
         place = check_namespace(namespace)  # None would stand for every namespace
         scope = Scope.checked(place, descendants, thread, where, since, until)
-        wanted = Query.checked(query, k, mode, neighbours)
+        wanted = Query.checked(
+            query, k, mode, neighbours, spread=spread, diversity=diversity, recency=recency,
+            half_life_days=half_life_days, importance=importance,
+        )  # fmt: skip
         space = self._embedder.space
         vector = None
         if wanted.dense:
             vector = checked_vectors([self._embedder.embed_query(query)], 1, space)[0]
         with self._vault.view() as state:
-            return recall(state, scope, wanted, vector, space)
+            return recall(state, scope, wanted, vector, space, self._scopes)
 
     def get(
         self,
@@ -374,6 +392,7 @@ class Mimir:
 
     def close(self) -> None:
         """Writes the views, empties the journal, wipes the keys. A second call does nothing."""
+        self._scopes.clear()
         self._vault.close()
 
     lock = close

@@ -6,44 +6,53 @@ the channels and spreads scores along the turns of a thread; the best are opened
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mimir_core.embedding import VectorSpace
-from mimir_core.errors import InvalidArgument, InvalidText, SpaceMismatch, VectorsLost
+from mimir_core.errors import InvalidArgument, InvalidText
 from mimir_core.index.analysis import analyze
-from mimir_core.index.fusion import Channel, Fused, fuse
-from mimir_core.intake import MAX_CONTENT_BYTES, space_digest
+from mimir_core.index.columns import VectorColumn, unit
+from mimir_core.index.fusion import Channel, Ranking, Threads, alone, fuse
+from mimir_core.index.preference import diverse, important, recent
+from mimir_core.intake import MAX_CONTENT_BYTES
 from mimir_core.reading import around, open_memory
 from mimir_core.results import Hit
 from mimir_core.scope import Scope
-from mimir_core.vault.space import SpaceState
+from mimir_core.searched import Dense, ScopeCache, Searched
 from mimir_core.vault.state import State
 
 Ordinals = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Vector = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 MODES = ("dense", "lexical", "hybrid")
 MAX_K = 10_000
 MAX_NEIGHBOURS = 100
+MAX_WEIGHT = 100.0
 _CANDIDATES = 50
-_SAMPLE = 512
+_DIVERSE = 50  # diversity chooses among so many of the best, or 4 k
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Query:
-    """A checked query."""
+    """A checked query; the arguments are those of `Mimir.recall`."""
 
     text: str
     k: int
     mode: str
     neighbours: int
+    spread: float = 1.0
+    diversity: float = 0.0
+    recency: float = 0.0
+    half_life_days: float = 30.0
+    importance: float = 0.0
 
     @classmethod
-    def checked(cls, text: object, k: object, mode: str, neighbours: object) -> Query:
+    def checked(
+        cls, text: object, k: object, mode: str, neighbours: object, **weights: object
+    ) -> Query:
         """Raises InvalidText or InvalidArgument."""
         if not isinstance(text, str) or not text.strip():
             raise InvalidText("the query is empty", hint="say what to look for")
@@ -55,7 +64,8 @@ class Query:
             raise InvalidArgument(f"k is a whole number from 1 to {MAX_K}")
         if not isinstance(neighbours, int) or not 0 <= neighbours <= MAX_NEIGHBOURS:
             raise InvalidArgument(f"neighbours is a number from 0 to {MAX_NEIGHBOURS}")
-        return cls(text, k, mode, neighbours)
+        numbers = {name: _weight(name, value) for name, value in weights.items()}
+        return cls(text, k, mode, neighbours, **numbers)
 
     @property
     def dense(self) -> bool:
@@ -63,64 +73,80 @@ class Query:
         return self.mode != "lexical"
 
 
+def _weight(name: str, value: object) -> float:
+    """A number in the range of its argument. Raises InvalidArgument."""
+    low, high = (1e-6, 1e6) if name == "half_life_days" else (0.0, MAX_WEIGHT)
+    if name == "diversity":
+        high = 1.0
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not low <= float(value) <= high:  # type: ignore[arg-type]  # it is a number
+        raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}")
+    return float(value)  # type: ignore[arg-type]  # it is a number
+
+
 def recall(
-    state: State, scope: Scope, query: Query, vector: Vector | None, space: VectorSpace
+    state: State,
+    scope: Scope,
+    query: Query,
+    vector: Floats | None,
+    space: VectorSpace,
+    scopes: ScopeCache,
 ) -> list[Hit]:
     """The k best memories of the scope, opened; see `Mimir.recall`."""
-    mask = scope.mask(state)
+    searched = scopes.get(state, scope, None if vector is None else space)
     wanted = max(_CANDIDATES, query.k)
     channels: list[Channel] = []
-    if vector is not None:
-        channels += _dense(state, mask, vector, wanted, space)
+    if vector is not None and searched.dense is not None:
+        channels.append(_dense(searched.dense, vector, wanted))
     if query.mode != "dense":
-        channels.append(_lexical(state, mask, query.text, wanted))
+        channels.append(_lexical(state, searched, query.text, wanted))
     if query.mode == "hybrid":
-        steps = (state.catalog.follows_previous, state.catalog.follows_next)
-        best = fuse(channels, query.k, mask, steps)
+        ranking = fuse(channels, _threads(state, searched, query.spread))
     else:
-        best = [hit for channel in channels for hit in _alone(channel, query.k)]
-    return [_open(state, hit, query.neighbours) for hit in best]
+        ranking = alone(channels[0]) if channels else fuse([], _threads(state, searched, 0))
+    ranking = replace(ranking, totals=_preferred(state, query, ranking))
+    best = _best(searched, query, ranking)
+    return [_open(state, query, ranking, channels, row) for row in best.tolist()]
 
 
-def _alone(channel: Channel, k: int) -> list[Fused]:
-    """One channel's own ranking, exact where fusion cuts what is below the mean."""
-    order = np.lexsort((channel.ordinals, -channel.scores))[:k]
-    ranked = zip(channel.ordinals[order].tolist(), channel.scores[order].tolist(), strict=True)
-    name = channel.name
-    return [Fused(ordinal, score, {name: score}, (name,)) for ordinal, score in ranked]
+def _threads(state: State, searched: Searched, spread: float) -> Threads:
+    catalog = state.catalog
+    steps = catalog.follows_previous, catalog.follows_next
+    return Threads(*steps, searched.mask, state.lexical.lengths, spread)
 
 
-def _dense(
-    state: State, mask: Mask, vector: Vector, wanted: int, space: VectorSpace
-) -> list[Channel]:
-    held = _space(state, space)
-    if held is None or not len(held.column):
-        return []
-    column = held.column
-    allowed = _allowed_rows(held, mask)
-    if not allowed.any():
-        return []
-    rows, scores = held.view.search(vector, wanted, allowed)
-    sample = np.flatnonzero(allowed)
-    if len(sample) > _SAMPLE:
-        sample = sample[np.linspace(0, len(sample) - 1, _SAMPLE).astype(np.int64)]
-    population = held.view.scores(vector, sample)
-    mean, std = float(population.mean()), float(population.std())
+def _dense(dense: Dense, vector: Floats, wanted: int) -> Channel:
+    column = dense.held.column
+    direction = unit(vector, column.dimension)
+    rows, scores = dense.held.view.search(direction, wanted, dense.allowed)
+    owners = column.owners[rows].astype(np.int64)
+    if not column.one_each:
+        first = np.sort(np.unique(owners, return_index=True)[1])
+        owners, scores = owners[first], scores[first]
+    mean, std = dense.population.moments(direction)
+    return Channel(
+        "dense", owners, scores, mean, std, lambda wanted: _cosines(column, direction, wanted)
+    )
 
-    def score(ordinals: Ordinals) -> npt.NDArray[np.float32]:
-        found = np.zeros(len(ordinals), np.float32)
+
+def _cosines(column: VectorColumn, direction: Floats, ordinals: Ordinals) -> Floats:
+    """The best cosine among the rows of each memory, ascending, and -1 for one without rows."""
+    found = np.full(len(ordinals), -1, np.float32)
+    if column.one_each:
+        rows = column.first_rows(ordinals)
+        held = rows >= 0
+        if held.all():
+            return column.scores(direction, rows)
+        found[held] = column.scores(direction, rows[held])
+    else:
         rows = column.rows_of(ordinals)
-        owners = column.owners[rows].astype(np.int64)
-        order = np.argsort(ordinals)
-        at = order[np.searchsorted(ordinals, owners, sorter=order)]
-        np.maximum.at(found, at, held.view.scores(vector, rows))
-        return found
-
-    owners, first = np.unique(column.owners[rows].astype(np.int64), return_index=True)
-    return [Channel("dense", owners, scores[first], mean, std, score)]
+        places = np.searchsorted(ordinals, column.owners[rows])
+        np.maximum.at(found, places, column.scores(direction, rows))
+    return found
 
 
-def _lexical(state: State, mask: Mask, text: str, wanted: int) -> Channel:
+def _lexical(state: State, searched: Searched, text: str, wanted: int) -> Channel:
+    mask = None if searched.everything else searched.mask
     hits = state.lexical.search(analyze(text), wanted, mask)
     return Channel(
         "lexical",
@@ -132,25 +158,45 @@ def _lexical(state: State, mask: Mask, text: str, wanted: int) -> Channel:
     )
 
 
-def _space(state: State, space: VectorSpace) -> SpaceState | None:
-    digest = space_digest(space)
-    for held, stored in zip(state.spaces, state.root.spaces, strict=True):
-        if stored.digest == digest:
-            if held.lost_blocks:
-                raise VectorsLost("vector blocks of this vault are damaged")
-            return held
-    if state.spaces:
-        raise SpaceMismatch("the vault's vectors were made by another model")
-    return None
+def _preferred(state: State, query: Query, ranking: Ranking) -> Floats:
+    """The totals, raised for what is recent or important, if the caller asks for that."""
+    totals, catalog, ordinals = ranking.totals, state.catalog, ranking.ordinals
+    if query.recency:
+        totals = totals * (1 + query.recency * recent(catalog, ordinals, query.half_life_days))
+    if query.importance:
+        totals = totals * (1 + query.importance * important(catalog, ordinals))
+    return totals
 
 
-def _allowed_rows(held: SpaceState, mask: Mask) -> Mask:
-    owners = held.column.owners
-    known = owners < len(mask)
-    return known & mask[np.where(known, owners, 0)]
+def _best(searched: Searched, query: Query, ranking: Ranking) -> npt.NDArray[np.intp]:
+    """Rows of the ranking to return, best first; ties by the first channel, then the older."""
+    totals = ranking.totals
+    order = np.lexsort((-ranking.ties, -totals))
+    if not query.diversity or searched.dense is None or not len(order):
+        return order[: query.k]
+    order = order[: max(_DIVERSE, 4 * query.k)]
+    vectors = _vectors(searched.dense.held.column, ranking.ordinals[order])
+    return order[diverse(totals[order], vectors, query.k, query.diversity)]
 
 
-def _open(state: State, hit: Fused, neighbours: int) -> Hit:
-    before, after = around(state, hit.ordinal, neighbours) if neighbours else ((), ())
-    memory = open_memory(state, hit.ordinal)
-    return Hit(memory, hit.score, hit.channels, hit.found_by, before, after)
+def _vectors(column: VectorColumn, ordinals: Ordinals) -> Floats:
+    """Each memory's first vector, zeros where it has none."""
+    rows = column.first_rows(ordinals)
+    found = np.zeros((len(rows), column.dimension), np.float32)
+    found[rows >= 0] = column.vectors(rows[rows >= 0])
+    return found
+
+
+def _open(
+    state: State, query: Query, ranking: Ranking, channels: list[Channel], row: int
+) -> Hit:
+    ordinal, source = int(ranking.ordinals[row]), int(ranking.sources[row])
+    sides = around(state, ordinal, query.neighbours) if query.neighbours else ((), ())
+    return Hit(
+        open_memory(state, ordinal),
+        float(ranking.totals[row]),
+        {name: float(part[row]) for name, part in ranking.parts.items()},
+        tuple(c.name for c in channels if ordinal in c.ordinals) or ("spread",),
+        *sides,
+        None if source < 0 else state.node_id(source).hex(),
+    )

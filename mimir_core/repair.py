@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from mimir_core.embedding import Embedder
+from mimir_core.embedding import Embedder, embed_whole
 from mimir_core.index.columns import quantize
+from mimir_core.index.speech import spoken
 from mimir_core.intake import checked_vectors, space_digest
 from mimir_core.reading import open_memory
 from mimir_core.vault.edit import Edit
@@ -59,11 +60,15 @@ def _embedded(vault: Vault, embedder: Embedder, ordinals: npt.NDArray[np.int64])
     """Codes, scales and owners of those that are texts."""
     with vault.view() as state:
         live = [int(o) for o in ordinals if not state.is_erased(int(o))]
-        contents = {ordinal: open_memory(state, ordinal).content for ordinal in live}
-    texts = {o: content for o, content in contents.items() if isinstance(content, str)}
+        memories = {ordinal: open_memory(state, ordinal) for ordinal in live}
+    texts = {
+        ordinal: spoken(memory.content, memory.metadata)
+        for ordinal, memory in memories.items()
+        if isinstance(memory.content, str)
+    }
     if not texts:
         return _nothing(embedder.space.dimension)
-    found = embedder.embed_documents(list(texts.values()))
+    found = embed_whole(embedder, list(texts.values()))
     codes, scales = quantize(checked_vectors(found, len(texts), embedder.space))
     return codes, scales, np.array(list(texts), np.int64)
 

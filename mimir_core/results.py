@@ -63,6 +63,7 @@ class Hit:
     found_by: tuple[str, ...]
     before: tuple[Memory, ...] = ()
     after: tuple[Memory, ...] = ()
+    spread_from: str | None = None
 
     @property
     def id(self) -> str:

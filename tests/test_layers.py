@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "mimir_core" / "embedding" / "build"
 
-FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results")
+FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results",
+          "searched")
 PEERS = ("dag", "index", "embedding", "storage")
 GROUND = ("types", "encoding")
 RANKS = (

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mimir_core.cli.lines import LineReader
-from mimir_core.embedding import Embedder
+from mimir_core.embedding import Embedder, embed_whole
 from mimir_core.errors import InputError, InvalidArgument, NotFound
 from mimir_core.intake import Item
 from mimir_core.memory import Mimir
@@ -102,8 +102,8 @@ class Importer:
         try:
             ready: tuple[list[Item], Future[Vectors]] | None = None
             for batch in self._batches(lines):
-                texts = [item.content for item in batch if isinstance(item.content, str)]
-                embedding = pool.submit(self._embedder.embed_documents, texts)
+                texts = [item.indexed_text for item in batch if isinstance(item.content, str)]
+                embedding = pool.submit(embed_whole, self._embedder, texts)
                 if ready is not None:
                     self._store(*ready)
                 ready = batch, embedding

@@ -2,6 +2,15 @@
 
 from mimir_core.embedding.hashing import HashEmbedder
 from mimir_core.embedding.minilm import Embedding, MiniLM
+from mimir_core.embedding.pooling import embed_whole
 from mimir_core.embedding.space import Embedder, Vectors, VectorSpace
 
-__all__ = ["Embedder", "Embedding", "HashEmbedder", "MiniLM", "VectorSpace", "Vectors"]
+__all__ = [
+    "Embedder",
+    "Embedding",
+    "HashEmbedder",
+    "MiniLM",
+    "VectorSpace",
+    "Vectors",
+    "embed_whole",
+]

@@ -114,6 +114,8 @@ class MiniLM:
             ModelMissing: The model's files are missing or damaged.
         """
         check_texts([text])
+        if len(text) <= MAX_TOKENS - MARKERS:  # a token has a character at least
+            return [text]
         return windows(text, self._loaded().tokenizer.encode(text), MAX_TOKENS - MARKERS)
 
     def _loaded(self) -> Model:

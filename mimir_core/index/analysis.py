@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import Stemmer
 
-ANALYSIS = f"1 stemmer {Stemmer.version()} unicode {unicodedata.unidata_version}"
+ANALYSIS = f"2 stemmer {Stemmer.version()} unicode {unicodedata.unidata_version}"
 """Names the rules that made stored terms; terms made by others are not comparable."""
 
 MAX_TERM_CHARS = 64

@@ -105,6 +105,7 @@ class VectorColumn:
         self.dimension = dimension
         self._count = 0
         self._erased = 0
+        self._one_each = True
         self._codes: Codes = np.empty((0, dimension), np.int8)
         self._scales: Floats = np.empty(0, np.float32)
         self._owners: Ordinals = np.empty(0, np.uint32)
@@ -158,7 +159,9 @@ class VectorColumn:
         self._owners[first : first + len(codes)] = ordinals
         self._first[ordinals[heads]] = first + heads
         self._count += len(codes)
-        self._erased += int(np.count_nonzero(ordinals == ERASED))
+        erased = int(np.count_nonzero(ordinals == ERASED))
+        self._erased += erased
+        self._one_each &= len(heads) == len(ordinals) - erased
         return first
 
     def zero(self, rows: ArrayLike) -> None:
@@ -177,6 +180,18 @@ class VectorColumn:
         self._owners[doomed] = ERASED
         self._first[owners] = -1
         self._erased += len(doomed)
+
+    @property
+    def one_each(self) -> bool:
+        """Whether no owner ever had several rows."""
+        return self._one_each
+
+    def first_rows(self, ordinals: Rows) -> Rows:
+        """The first row of each ordinal, int64 [n], -1 for one without rows."""
+        if not len(ordinals) or ordinals.max() < len(self._first):
+            return self._first[ordinals]
+        known = ordinals < len(self._first)
+        return np.where(known, self._first[np.where(known, ordinals, 0)], -1)
 
     def rows_of(self, ordinals: ArrayLike) -> Rows:
         """The rows that these ordinals own, ascending; none for an ordinal without rows."""

@@ -1,4 +1,18 @@
-"""Fusion of channels into one ranking, with scores spread along the turns of a thread."""
+"""Fusion: the channels' scores on one scale, spread along the turns of threads.
+
+A score counts by how surprising it is among all memories searched, with z its standard score:
+
+- dense: cosines are close to normal, so -ln P(|N| > z), about 0.717 z + 0.416 z^2 (within 3 % up
+  to z = 5): a cosine far above the rest counts more than twice as much as one half as far above;
+- lexical: BM25 falls off like an exponential, so z itself counts, less a noise floor: half of the
+  tenth best's z. Terms that ten memories hold alike say little about any of them.
+
+A memory is then worth its own score and part of its neighbours' in the thread: an answer is found
+by its question. A turn gains the less the more it says itself, so that long texts, which stand
+alone, are not moved by what stands beside them.
+
+`bench/README.md` has what each of these is worth.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +26,19 @@ Ordinals = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Steps = NDArray[np.int32]
 
-WEIGHTS = {"dense": 1.0, "lexical": 0.5}
-SPREAD = 0.5
+LEXICAL = 1.5
+"""What one deviation of BM25 counts."""
+
+NOISE_RANK, NOISE = 10, 0.5
+
+SHARES = (0.4, 0.3, 0.3, 0.2)
+"""What a turn gains of the one before it, after it, two before and two after."""
+
+TERSE = 40
+"""Terms up to which a turn gains its full share; above, 40 / terms of it."""
+
+
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +47,7 @@ class Channel:
 
     Attributes:
         name: "dense" or "lexical".
-        ordinals, scores: Its best memories, [h].
+        ordinals, scores: Its best memories, best first, [h].
         mean, std: Of the scores of all memories searched.
         score: Scores of any memories, for those another channel named.
     """
@@ -34,65 +59,107 @@ class Channel:
     std: float
     score: Callable[[Ordinals], Floats]
 
-    def standard(self, ordinals: Ordinals) -> Floats:
-        """Standard scores of the given memories, what is below the mean cut to 0."""
+    def worth(self, scores: Floats) -> Floats:
+        """How surprising scores of this channel are; nothing below the mean counts."""
+        z = self._standard(scores)
+        worth: Floats
+        if self.name == "dense":
+            worth = z * (np.float32(0.717) + np.float32(0.416) * z)
+        else:
+            floor = self._standard(self.scores[NOISE_RANK - 1 : NOISE_RANK])
+            noise = np.float32(NOISE * floor[0]) if len(floor) else np.float32(0)
+            worth = np.float32(LEXICAL) * np.maximum(z - noise, np.float32(0))
+        return worth
+
+    def _standard(self, scores: Floats) -> Floats:
         if not self.std:
-            return np.zeros(len(ordinals), np.float32)
-        return np.maximum((self.score(ordinals) - self.mean) / self.std, 0).astype(np.float32)
+            return np.zeros(len(scores), np.float32)
+        z: Floats = (scores - np.float32(self.mean)) * np.float32(1 / self.std)
+        return np.maximum(z, np.float32(0), out=z)
 
 
 @dataclass(frozen=True, slots=True)
-class Fused:
-    """A memory's place in the ranking: its score, each channel's part, and who named it."""
+class Threads:
+    """Along what, and to whom, scores spread.
 
-    ordinal: int
-    score: float
-    channels: dict[str, float]
-    found_by: tuple[str, ...]
+    Attributes:
+        previous, next: Of each memory, int32 [n], -1 none.
+        allowed: Which memories may be found, bool [n].
+        lengths: Terms of given memories.
+        strength: Factor on all shares; 0 spreads nothing.
+    """
 
+    previous: Steps
+    next: Steps
+    allowed: NDArray[np.bool_]
+    lengths: Callable[[Ordinals], NDArray[np.uint32]]
+    strength: float = 1.0
 
-def fuse(
-    channels: Sequence[Channel],
-    k: int,
-    allowed: NDArray[np.bool_],
-    steps: tuple[Steps, Steps] | None,
-) -> list[Fused]:
-    """The k best of all memories that a channel, or a neighbour in the thread, named."""
-    named = [channel.ordinals for channel in channels]
-    if not named:
-        return []
-    seeds = np.unique(np.concatenate(named))
-    pool = seeds if steps is None else _with_neighbours(seeds, steps, allowed)
-    outer = pool if steps is None else _with_neighbours(pool, steps, allowed)
-    parts = {channel.name: WEIGHTS[channel.name] * channel.standard(outer) for channel in channels}
-    base = np.sum(list(parts.values()), axis=0)
-    at = np.searchsorted(outer, pool)
-    spread = np.zeros(len(pool), np.float32)
-    if steps is not None:
-        for step in steps:
-            spread += SPREAD * _taken(base, outer, step[pool])
-    total = base[at] + spread
-    order = np.lexsort((pool, -total))[:k]
-    return [
-        Fused(
-            int(pool[row]),
-            float(total[row]),
-            {name: float(part[at[row]]) for name, part in parts.items()}
-            | ({"spread": float(spread[row])} if steps is not None else {}),
-            tuple(c.name for c in channels if pool[row] in c.ordinals) or ("spread",),
-        )
-        for row in order
-    ]
+    def around(self, ordinals: Ordinals) -> NDArray[np.int64]:
+        """The neighbours in the order of SHARES, int64 [4, m], -1 none."""
+        before, after = self.previous[ordinals], self.next[ordinals]
+        farther = np.where(before < 0, before, self.previous[before])
+        later = np.where(after < 0, after, self.next[after])
+        return np.array((before, after, farther, later), np.int64)
+
+    def permitted(self, ordinals: Ordinals) -> Ordinals:
+        """Those that exist and may be found."""
+        found = ordinals[ordinals >= 0]
+        return found[self.allowed[found]]
 
 
-def _with_neighbours(
-    ordinals: Ordinals, steps: tuple[Steps, Steps], allowed: NDArray[np.bool_]
-) -> Ordinals:
-    near = np.concatenate([step[ordinals] for step in steps]).astype(np.int64)
-    near = near[near >= 0]
-    return np.unique(np.concatenate([ordinals, near[allowed[near]]]))
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Memories with what they are worth, in no order.
+
+    Attributes:
+        ordinals: int64 [m], ascending.
+        totals: float32 [m].
+        parts: What each channel, and "spread", adds to the total.
+        ties: float32 [m], what orders memories of equal totals: the first channel's scores.
+        sources: int64 [m], the neighbour that gave most, -1 none.
+    """
+
+    ordinals: Ordinals
+    totals: Floats
+    parts: dict[str, Floats]
+    ties: Floats
+    sources: Ordinals
 
 
-def _taken(base: Floats, outer: Ordinals, wanted: Steps) -> Floats:
-    at = np.minimum(np.searchsorted(outer, wanted), len(outer) - 1)
-    return np.where(outer[at] == wanted, base[at], 0).astype(np.float32)
+def fuse(channels: Sequence[Channel], threads: Threads) -> Ranking:
+    """Ranks all memories that a channel named, and, if scores spread, their neighbours."""
+    pool = np.unique(np.concatenate([_NONE, *(channel.ordinals for channel in channels)]))
+    spreading = threads.strength > 0 and len(pool) > 0
+    if spreading:
+        near = threads.permitted(threads.around(pool).ravel())
+        pool = np.unique(np.concatenate((pool, near)))
+    scores = [channel.score(pool) for channel in channels]
+    worths = [channel.worth(each) for channel, each in zip(channels, scores, strict=True)]
+    parts = {channel.name: each for channel, each in zip(channels, worths, strict=True)}
+    nothing = np.zeros(len(pool), np.float32)
+    own, ties = sum(worths, nothing), scores[0] if scores else nothing
+    if not spreading:
+        return Ranking(pool, own, parts, ties, np.full(len(pool), -1, np.int64))
+    parts["spread"], sources = _spread(own, pool, threads)
+    return Ranking(pool, own + parts["spread"], parts, ties, sources)
+
+
+def alone(channel: Channel) -> Ranking:
+    """One channel's own ranking by its own scores, those below the mean included."""
+    order = np.argsort(channel.ordinals)
+    ordinals, scores = channel.ordinals[order], channel.scores[order]
+    return Ranking(ordinals, scores, {channel.name: scores}, scores, np.full(len(order), -1))
+
+
+def _spread(own: Floats, pool: Ordinals, threads: Threads) -> tuple[Floats, Ordinals]:
+    """What each memory of the pool gains of its neighbours, and which gave most."""
+    worth = np.zeros(len(threads.previous) + 1, np.float32)  # the last entry answers for -1
+    worth[pool] = own
+    neighbours = threads.around(pool)
+    gains = worth[neighbours] * np.array(SHARES, np.float32)[:, None]
+    best = gains.argmax(axis=0)
+    columns = np.arange(len(pool))
+    sources = np.where(gains[best, columns] > 0, neighbours[best, columns], -1)
+    need = TERSE / np.maximum(threads.lengths(pool), TERSE)
+    return (gains.sum(axis=0) * (threads.strength * need)).astype(np.float32), sources

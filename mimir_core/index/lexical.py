@@ -160,6 +160,10 @@ class LexicalIndex:
         impacts = weights.idf[terms] * _saturation(tf, lengths, weights.average_length)
         return np.bincount(places, impacts, len(ordinals)).astype(np.float32)
 
+    def lengths(self, ordinals: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """How many terms given memories hold; 0 for removed ones."""
+        return self._postings.lengths()[ordinals]
+
     def _narrowed(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
         """bool [extent], the live memories to search; None if that is all of them."""
         if len(allowed) < self.extent:

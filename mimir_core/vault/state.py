@@ -29,6 +29,7 @@ from mimir_core.index.analysis import analyze
 from mimir_core.index.catalog import Catalog
 from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow
 from mimir_core.index.lexical import LexicalIndex
+from mimir_core.index.speech import spoken
 from mimir_core.index.terms import TermColumns
 from mimir_core.vault.container import Address, Container
 from mimir_core.vault.edit import read_blob
@@ -268,8 +269,9 @@ class State:
         if erased:
             return NewNode(record.id, offset, size, link, None, [])
         content = open_content(record, entry)
-        terms = analyze(content) if isinstance(content, str) else []
-        return NewNode(record.id, offset, size, link, open_metadata(record, entry), terms)
+        metadata = open_metadata(record, entry)
+        terms = analyze(spoken(content, metadata.fields)) if isinstance(content, str) else []
+        return NewNode(record.id, offset, size, link, metadata, terms)
 
     def _columns(self, nodes: list[NewNode]) -> CatalogColumns:
         first = len(self.catalog)

@@ -1,0 +1,44 @@
+"""What scores a query has on average: mean and deviation over all vectors it may find.
+
+A sample says so closely enough: with 1,024 rows the standard score of a good hit is off by 3 %
+where 10,000 are searched, and exact where it is the whole.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import simsimd
+
+from mimir_core.index.columns import Floats, Rows, VectorColumn
+
+SAMPLE = 1_024
+
+
+class Population:
+    """An evenly spread sample of vector rows; it holds copies, so drop it when the column changes.
+
+    Args:
+        column: Where the rows lie.
+        rows: Live rows, ascending.
+    """
+
+    def __init__(self, column: VectorColumn, rows: Rows) -> None:
+        if len(rows) > SAMPLE:
+            rows = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)]
+        self._codes = column.codes[rows]
+        self._scales = column.scales[rows]
+
+    def moments(self, direction: Floats) -> tuple[float, float]:
+        """Mean and standard deviation of the cosines with a unit vector; (0, 0) of no rows.
+
+        The query is rounded to int8, which moves either by less than a hundredth of the deviation.
+        """
+        if not len(self._codes):
+            return 0.0, 0.0
+        step = np.abs(direction).max() / np.float32(127)
+        rounded = np.rint(direction / step).astype(np.int8)
+        products = simsimd.cdist(rounded[None], self._codes, "inner", out_dtype="float32")
+        scores = np.asarray(products)[0] * self._scales
+        mean = float(np.add.reduce(scores)) / len(scores)
+        variance = float(np.einsum("i,i->", scores, scores)) / len(scores) - mean * mean
+        return mean * float(step), max(variance, 0.0) ** 0.5 * float(step)

@@ -1,0 +1,103 @@
+"""What one scope holds in one state of the vault, kept from one recall to the next."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mimir_core.embedding import VectorSpace
+from mimir_core.errors import SpaceMismatch, VectorsLost
+from mimir_core.index.moments import Population
+from mimir_core.intake import space_digest
+from mimir_core.scope import Scope
+from mimir_core.vault.layout import Root
+from mimir_core.vault.space import SpaceState
+from mimir_core.vault.state import State
+
+Mask = npt.NDArray[np.bool_]
+_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """The vectors of a scope: which rows may be found (None: all that live), and a sample."""
+
+    held: SpaceState
+    allowed: Mask | None
+    population: Population
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What may be found: bool [nodes], whether that is every live memory, and the vectors."""
+
+    mask: Mask
+    everything: bool
+    dense: Dense | None
+
+
+class ScopeCache:
+    """The last few scopes of the newest state. Callers hold the vault's lock.
+
+    A commit of any process drops all of them, with the vectors they hold copies of.
+    """
+
+    def __init__(self) -> None:
+        self._of: tuple[State, Root] | None = None
+        self._scopes: OrderedDict[Scope, Searched] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._of = None
+        self._scopes.clear()
+
+    def get(self, state: State, scope: Scope, space: VectorSpace | None) -> Searched:
+        """What the scope holds; without a vector space, only what needs none.
+
+        Raises:
+            SpaceMismatch, VectorsLost: the vault has no vectors of this space to search.
+        """
+        if self._of is None or self._of[0] is not state or self._of[1] is not state.root:
+            self.clear()
+            self._of = state, state.root
+        held = None if space is None else _space(state, space)
+        if scope.filter is not None or space is None:
+            return _searched(state, scope, held)
+        found = self._scopes.get(scope)
+        if found is None:
+            found = self._scopes[scope] = _searched(state, scope, held)
+        self._scopes.move_to_end(scope)
+        if len(self._scopes) > _KEPT:
+            self._scopes.popitem(last=False)
+        return found
+
+
+def _searched(state: State, scope: Scope, held: SpaceState | None) -> Searched:
+    mask = scope.mask(state)
+    everything = bool(np.count_nonzero(mask) == np.count_nonzero(state.catalog.live))
+    return Searched(mask, everything, None if held is None else _dense(held, mask, everything))
+
+
+def _dense(held: SpaceState, mask: Mask, everything: bool) -> Dense | None:
+    owners = held.column.owners
+    known = owners < len(mask)  # an erased row has no owner
+    allowed = known & mask[np.where(known, owners, 0)] if len(mask) else known
+    rows = np.flatnonzero(allowed)
+    if not len(rows):
+        return None
+    return Dense(held, None if everything else allowed, Population(held.column, rows))
+
+
+def _space(state: State, space: VectorSpace) -> SpaceState | None:
+    digest = space_digest(space)
+    for held, stored in zip(state.spaces, state.root.spaces, strict=True):
+        if stored.digest == digest:
+            if held.lost_blocks:
+                raise VectorsLost("vector blocks of this vault are damaged")
+            return held
+    if state.spaces:
+        raise SpaceMismatch("the vault's vectors were made by another model")
+    return None
