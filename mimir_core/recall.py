@@ -31,7 +31,7 @@ MODES = ("dense", "lexical", "hybrid")
 MAX_K = 10_000
 MAX_NEIGHBOURS = 100
 MAX_WEIGHT = 100.0
-_CANDIDATES = 50
+_CANDIDATES = 30
 _DIVERSE = 50  # diversity chooses among so many of the best, or 4 k
 
 
@@ -106,7 +106,7 @@ def recall(
         ranking = alone(channels[0]) if channels else fuse([], _threads(state, searched, 0))
     ranking = replace(ranking, totals=_preferred(state, query, ranking))
     best = _best(searched, query, ranking)
-    return [_open(state, query, ranking, channels, row) for row in best.tolist()]
+    return _open(state, query, ranking, channels, best.tolist())
 
 
 def _threads(state: State, searched: Searched, spread: float) -> Threads:
@@ -188,15 +188,23 @@ def _vectors(column: VectorColumn, ordinals: Ordinals) -> Floats:
 
 
 def _open(
-    state: State, query: Query, ranking: Ranking, channels: list[Channel], row: int
-) -> Hit:
-    ordinal, source = int(ranking.ordinals[row]), int(ranking.sources[row])
-    sides = around(state, ordinal, query.neighbours) if query.neighbours else ((), ())
-    return Hit(
-        open_memory(state, ordinal),
-        float(ranking.totals[row]),
-        {name: float(part[row]) for name, part in ranking.parts.items()},
-        tuple(c.name for c in channels if ordinal in c.ordinals) or ("spread",),
-        *sides,
-        None if source < 0 else state.node_id(source).hex(),
-    )
+    state: State, query: Query, ranking: Ranking, channels: list[Channel], best: list[int]
+) -> list[Hit]:
+    """The hits at these rows of the ranking, opened and authenticated."""
+    named = {channel.name: set(channel.ordinals.tolist()) for channel in channels}
+    parts = {name: part[best].tolist() for name, part in ranking.parts.items()}
+    ordinals, scores = ranking.ordinals[best].tolist(), ranking.totals[best].tolist()
+    memories = {ordinal: open_memory(state, ordinal) for ordinal in ordinals}
+    hits = []
+    for at, (ordinal, source) in enumerate(zip(ordinals, ranking.sources[best].tolist())):
+        sides = around(state, ordinal, query.neighbours) if query.neighbours else ((), ())
+        found_by = tuple(name for name, found in named.items() if ordinal in found)
+        channel = {name: part[at] for name, part in parts.items()}
+        near = memories[source].id if source in memories else _id(state, source)
+        hit = Hit(memories[ordinal], scores[at], channel, found_by or ("spread",), *sides, near)
+        hits.append(hit)
+    return hits
+
+
+def _id(state: State, ordinal: int) -> str | None:
+    return None if ordinal < 0 else state.node_id(ordinal).hex()

@@ -39,6 +39,7 @@ TERSE = 40
 
 
 _NONE = np.empty(0, np.int64)
+_SHARES = np.array(SHARES, np.float32)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,11 @@ class Threads:
 
     def around(self, ordinals: Ordinals) -> NDArray[np.int64]:
         """The neighbours in the order of SHARES, int64 [4, m], -1 none."""
-        before, after = self.previous[ordinals], self.next[ordinals]
-        farther = np.where(before < 0, before, self.previous[before])
-        later = np.where(after < 0, after, self.next[after])
-        return np.array((before, after, farther, later), np.int64)
+        found = np.empty((4, len(ordinals)), np.int64)
+        for row, steps in enumerate((self.previous, self.next)):
+            one = found[row] = steps[ordinals]
+            found[row + 2] = np.where(one < 0, one, steps[one])
+        return found
 
     def permitted(self, ordinals: Ordinals) -> Ordinals:
         """Those that exist and may be found."""
@@ -129,11 +131,10 @@ class Ranking:
 
 def fuse(channels: Sequence[Channel], threads: Threads) -> Ranking:
     """Ranks all memories that a channel named, and, if scores spread, their neighbours."""
-    pool = np.unique(np.concatenate([_NONE, *(channel.ordinals for channel in channels)]))
+    pool = _distinct([channel.ordinals for channel in channels])
     spreading = threads.strength > 0 and len(pool) > 0
     if spreading:
-        near = threads.permitted(threads.around(pool).ravel())
-        pool = np.unique(np.concatenate((pool, near)))
+        pool = _distinct([pool, threads.permitted(threads.around(pool).ravel())])
     scores = [channel.score(pool) for channel in channels]
     worths = [channel.worth(each) for channel, each in zip(channels, scores, strict=True)]
     parts = {channel.name: each for channel, each in zip(channels, worths, strict=True)}
@@ -152,14 +153,22 @@ def alone(channel: Channel) -> Ranking:
     return Ranking(ordinals, scores, {channel.name: scores}, scores, np.full(len(order), -1))
 
 
+def _distinct(pieces: Sequence[Ordinals]) -> Ordinals:
+    """Each ordinal once, ascending; for a few hundred much sooner than `np.unique`."""
+    ordinals = np.concatenate([_NONE, *pieces])
+    ordinals.sort()
+    first = np.ones(len(ordinals), np.bool_)
+    np.not_equal(ordinals[1:], ordinals[:-1], out=first[1:])
+    return ordinals[first]
+
+
 def _spread(own: Floats, pool: Ordinals, threads: Threads) -> tuple[Floats, Ordinals]:
     """What each memory of the pool gains of its neighbours, and which gave most."""
     worth = np.zeros(len(threads.previous) + 1, np.float32)  # the last entry answers for -1
     worth[pool] = own
     neighbours = threads.around(pool)
-    gains = worth[neighbours] * np.array(SHARES, np.float32)[:, None]
-    best = gains.argmax(axis=0)
-    columns = np.arange(len(pool))
-    sources = np.where(gains[best, columns] > 0, neighbours[best, columns], -1)
-    need = TERSE / np.maximum(threads.lengths(pool), TERSE)
-    return (gains.sum(axis=0) * (threads.strength * need)).astype(np.float32), sources
+    gains = worth[neighbours] * _SHARES
+    best = gains.argmax(axis=0), np.arange(len(pool))
+    sources = np.where(gains[best] > 0, neighbours[best], -1)
+    need = threads.strength * TERSE / np.maximum(threads.lengths(pool), TERSE)
+    return gains.sum(axis=0) * need.astype(np.float32), sources
