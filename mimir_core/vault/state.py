@@ -217,6 +217,7 @@ class State:
             except (VaultDamaged, InvalidArgument):
                 return
             self.lexical.add(first, terms)
+            self.lexical.remove((first + np.flatnonzero(catalog.erased)).tolist())
             self.valid_segments = first + expected
 
     def _segment(self, number: int) -> tuple[CatalogColumns, TermColumns]:
@@ -307,11 +308,12 @@ class State:
         return int(found[0]) if len(found) else None
 
     def _erase_views(self, erased: Iterable[int]) -> None:
-        fresh = [ordinal for ordinal in sorted(erased) if not self.is_erased(ordinal)]
+        gone = sorted(erased)
+        self.lexical.remove(gone)  # what came erased counts as a memory without words until now
+        fresh = [ordinal for ordinal in gone if not self.is_erased(ordinal)]
         if not fresh:
             return
         ordinals: npt.NDArray[np.int64] = np.array(fresh, np.int64)
         self.catalog.erase(ordinals)
-        self.lexical.remove(fresh)
         for space in self.spaces:
             space.erase(ordinals)

@@ -2,8 +2,8 @@
 
     python -m tests.golden.make
 
-A vault that is committed here is never written again: later versions of Mimir must open it as it is.
-Run this only before a format version is released, or for a new one.
+A vault that is committed here is never written again: later versions of Mimir must open it as it
+is. Run this only before a format version is released, or for a new one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mimir_core.encoding import pack
 FOLDER = Path(__file__).parent
 PASSPHRASE = "gołden pässphrase 🗝"
 DIMENSION = 32
+WORDS = ("tomatoes", "Fahrrad", "猫", "dentist", "tail", "nowhere")
 QUERIES = ("pixel cat", "garden tomatoes", "Fahrrad repariert", "nothing of the kind")
 START = dt.datetime(2023, 3, 1, 9, 30, tzinfo=dt.UTC)
 TURNS = (
@@ -115,15 +116,14 @@ def observe(mimir: Mimir) -> dict[str, Any]:
 
 
 def searches(mimir: Mimir) -> dict[str, list[str]]:
-    """What single channels find, which the format and the documented scores fix."""
-    return {
-        f"{mode}: {query}": [
-            hit.id
-            for hit in mimir.recall(query, mode=mode, namespace="home", descendants=True, k=5)
-        ]
-        for mode in ("dense", "lexical")
-        for query in QUERIES
-    }
+    """The nearest vectors in order, and all memories that hold a word: ranking may get better."""
+
+    def found(query: str, mode: str, k: int) -> list[str]:
+        hits = mimir.recall(query, mode=mode, namespace="home", descendants=True, k=k)
+        return [hit.id for hit in hits]
+
+    dense = {f"nearest: {query}": found(query, "dense", 5) for query in QUERIES}
+    return dense | {f"holds: {word}": sorted(found(word, "lexical", 10_000)) for word in WORDS}
 
 
 def open_golden(path: Path) -> Mimir:

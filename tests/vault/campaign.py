@@ -225,14 +225,14 @@ def replays(folder: str, mixes: str, seed: str) -> None:
         blocks = {number: old[number] for number in numbers}
         write_blocks(path, blocks, preambles[0] if with_preamble else None)
         outcome = _refused(path, view_a if 0 in numbers else view_b)
-        if (with_preamble and 0 not in numbers) or [0] == numbers:
+        if (with_preamble and 0 not in numbers) or numbers == [0]:
             assert outcome == "error", (numbers, outcome)
         outcomes[outcome] += 1
     print(sum(outcomes.values()), dict(outcomes), flush=True)
 
 
 def _refused(path: Path, view: View) -> str:
-    """Checks that old blocks are noticed: an error, or the true data and a report that names them."""
+    """Checks that old blocks are noticed: an error, or the true data and a report."""
     outcome = "error"
     for passphrase in (PASSPHRASE, "new"):
         try:

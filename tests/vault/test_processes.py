@@ -19,7 +19,7 @@ SECONDS = os.environ.get("MIMIR_TEST_SECONDS", "10")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_two_write_and_four_read(folder: Path) -> None:
-    """No false alarm, no lost write, and nothing forgotten by a call that began after the forget."""
+    """No false alarm, no lost write, nothing forgotten in a call that began after the forget."""
     (line,) = run_worker("run", folder, SECONDS, module="processes")
     added, forgotten = map(int, line.split())
     assert added > 30
@@ -55,7 +55,7 @@ def test_a_follower_takes_many_changes_at_once(mimir: Mimir, path: Path) -> None
     with reopen(path) as sleeper:
         mimir.remember("early", thread="t")
         assert sleeper.stats().memories == 1
-        ids = mimir.remember_many([Item(f"n {n} {n % 9}", thread=f"t{n % 4}") for n in range(1_500)])
+        ids = mimir.remember_many([Item(f"n {n} {n % 9}", thread=f"t{n & 3}") for n in range(1500)])
         mimir.forget(ids[::3])
         mimir.checkpoint()
         mimir.remember_many([Item("x" * 5_000, key=f"k{n % 20}") for n in range(20)])
