@@ -79,7 +79,9 @@ class LexicalIndex:
 
     def __init__(self) -> None:
         self._postings = Postings()
-        self._scratch = np.zeros(0, np.float32)  # all zero between searches
+        self._totals = np.zeros(0, np.float32)  # of each memory in the last search, else 0
+        self._touched = np.empty(0, np.int64)
+        self._last: TermWeights | None = None
 
     def __len__(self) -> int:
         """Live memories, those without terms included."""
@@ -99,6 +101,7 @@ class LexicalIndex:
         Raises:
             InvalidArgument: ``first_ordinal`` is below `extent`: ordinals are never reused.
         """
+        self._forget_last()
         self._postings.add(first_ordinal, columns)
 
     def remove(self, ordinals: Iterable[int]) -> None:
@@ -107,6 +110,7 @@ class LexicalIndex:
         Raises:
             InvalidArgument: an ordinal was never added; nothing was removed.
         """
+        self._forget_last()
         self._postings.remove(ordinals)
 
     def columns(self, start: int, stop: int) -> TermColumns:
@@ -145,14 +149,20 @@ class LexicalIndex:
         idf = np.array([_idf(documents, frequency) for frequency in frequencies], np.float32)
         impacts = _saturated(postings, average_length) * np.repeat(idf, frequencies)
         ordinals = (postings >> 32).view(np.int64)
-        totals = self._totals(ordinals, impacts)
+        totals = self._added_up(ordinals, impacts)
         found, scores = _best(ordinals, totals, k, len(codes))
         mean, std = _moments(impacts, totals, documents)
-        weights = TermWeights(np.array(codes, np.uint32), idf, average_length)
+        weights = self._last = TermWeights(np.array(codes, np.uint32), idf, average_length)
         return LexicalHits(found, scores, mean, std, weights)
 
     def scores(self, weights: TermWeights, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of given memories under a search's statistics; 0 for removed ones. Not masked."""
+        """Scores of given memories under a search's statistics; 0 for removed ones.
+
+        Those of the last search are at hand, for the memories that it was allowed to find; memories
+        outside its mask may score 0.
+        """
+        if weights is self._last:
+            return self._totals[ordinals]
         places, codes, counts = self._postings.rows(ordinals)
         cells, terms = np.nonzero((codes[:, None] == weights.codes) & (counts > 0)[:, None])
         places, tf = places[cells], counts[cells].astype(np.float32)
@@ -180,16 +190,21 @@ class LexicalIndex:
             length = int(np.einsum("i,i->", self._postings.lengths(), mask))
         return documents, max(length, 1) / max(documents, 1)
 
-    def _totals(
+    def _added_up(
         self, ordinals: NDArray[np.int64], impacts: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """For each posting, the score of its memory: the sum of all impacts on it."""
-        if len(self._scratch) < self.extent:
-            self._scratch = np.zeros(self.extent + self.extent // 8 + 1024, np.float32)
-        np.add.at(self._scratch, ordinals, impacts)
-        totals = self._scratch[ordinals]
-        self._scratch[ordinals] = 0
-        return totals
+        self._forget_last()
+        if len(self._totals) < self.extent:
+            self._totals = np.zeros(self.extent + self.extent // 8 + 1024, np.float32)
+        np.add.at(self._totals, ordinals, impacts)
+        self._touched = ordinals
+        return self._totals[ordinals]
+
+    def _forget_last(self) -> None:
+        """Back to no search at hand: its scores end with the next one, and with any change."""
+        self._totals[self._touched] = 0
+        self._touched, self._last = np.empty(0, np.int64), None
 
 
 def _permitted(
