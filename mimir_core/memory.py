@@ -360,6 +360,7 @@ class Mimir:
             with self._vault.view() as state:
                 chosen(state)
         else:
+            self._scopes.clear()  # it holds copies of vectors
             self._vault.erase(chosen)
         return Forgotten(tuple(found), dry_run)
 
