@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from bench import latency, overhead, retrieval, storage, table
+from bench import latency, overhead, profile, retrieval, storage, table
 from bench.peers import compare
 
 COUNT = {"--count": {"type": int, "default": 10_000, "help": "how many turns to import"}}
@@ -47,6 +47,7 @@ COMMANDS = {
     "latency": Command(
         latency.run, "a text query to opened hits, split into embedding and the rest"
     ),
+    "profile": Command(profile.run, "where a recall spends its time, by stage"),
     "retrieval": Command(
         retrieval.run,
         "where the evidence for questions stands, by channel",

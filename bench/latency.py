@@ -1,4 +1,7 @@
-"""A text query to opened hits, each query embedding and then searching, as in use."""
+"""A text query to opened hits, each query embedding and then searching, as in use.
+
+Beside it, in the same run, what nothing can go below: embedding alone, and hnswlib alone.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hnswlib
 import numpy as np
 from tqdm.auto import tqdm
 
 from bench.turns import PASSPHRASE, as_item, queries, read_turns
 from mimir_core import KdfProfile, Mimir, MiniLM
 from mimir_core.embedding import Vectors, VectorSpace
+from mimir_core.index.hnsw import EF, EF_CONSTRUCTION, M
 
 ROUNDS = 5
 K = 5
@@ -88,10 +93,16 @@ def measure(vault: Path, texts: list[str]) -> dict[str, float]:
     with Mimir.open(vault, PASSPHRASE, embedder=embedder, profile=PROFILE) as mimir:
         opened = time.perf_counter() - start
         mimir.checkpoint()  # waits for the graph, which attaches in the background
-        rounds = [_round(mimir, embedder, texts) for _ in range(ROUNDS)]
-    result = {key: min(each[key] for each in rounds) for key in rounds[0]}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return result | {"open_s": opened, "peak_rss_mb": peak}
+        ours = _best(lambda: _round(mimir, embedder, texts))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        index = _hnswlib(mimir)
+    alone = _best(lambda: _bare_round(index, embedder, texts))
+    return ours | alone | {"open_s": opened, "peak_rss_mb": peak}
+
+
+def _best(measured: Callable[[], dict[str, float]]) -> dict[str, float]:
+    rounds = [measured() for _ in range(ROUNDS)]
+    return {key: min(each[key] for each in rounds) for key in rounds[0]}
 
 
 def _round(mimir: Mimir, embedder: TimedEmbedder, texts: list[str]) -> dict[str, float]:
@@ -101,10 +112,37 @@ def _round(mimir: Mimir, embedder: TimedEmbedder, texts: list[str]) -> dict[str,
         mimir.recall(text, k=K)
         totals.append(1e3 * (time.perf_counter() - start))
         embeds.append(1e3 * embedder.last)
-    rests = np.subtract(totals, embeds)
+    return _percentiles(total=totals, embed=embeds, rest=list(np.subtract(totals, embeds)))
+
+
+def _hnswlib(mimir: Mimir) -> Any:
+    """A bare hnswlib index of the same vectors, built as `HnswIndex` builds its own."""
+    with mimir._vault.view() as state:
+        column = state.spaces[0].column
+        vectors = column.vectors(np.arange(len(column)))
+    index = hnswlib.Index("cosine", vectors.shape[1])
+    index.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION)
+    index.set_ef(EF)
+    index.add_items(vectors, num_threads=2)
+    return index
+
+
+def _bare_round(index: Any, embedder: TimedEmbedder, texts: list[str]) -> dict[str, float]:
+    """Embedding and hnswlib in turn, with nothing around them."""
+    embeds, searches = [], []
+    for text in texts:
+        vector = embedder.embed_query(text)
+        start = time.perf_counter()
+        index.knn_query(vector, k=min(K, index.get_current_count()), num_threads=1)
+        searches.append(1e3 * (time.perf_counter() - start))
+        embeds.append(1e3 * embedder.last)
+    return _percentiles(bare_embed=embeds, hnswlib=searches)
+
+
+def _percentiles(**milliseconds: list[float]) -> dict[str, float]:
     return {
         f"{name}_{point}_ms": float(np.percentile(values, int(point[1:])))
-        for name, values in (("total", totals), ("embed", embeds), ("rest", rests))
+        for name, values in milliseconds.items()
         for point in ("p50", "p95")
     }
 

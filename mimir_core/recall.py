@@ -193,10 +193,11 @@ def _open(
     """The hits at these rows of the ranking, opened and authenticated."""
     named = {channel.name: set(channel.ordinals.tolist()) for channel in channels}
     parts = {name: part[best].tolist() for name, part in ranking.parts.items()}
-    ordinals, scores = ranking.ordinals[best].tolist(), ranking.totals[best].tolist()
+    ordinals, sources = ranking.ordinals[best].tolist(), ranking.sources[best].tolist()
+    scores = ranking.totals[best].tolist()
     memories = {ordinal: open_memory(state, ordinal) for ordinal in ordinals}
     hits = []
-    for at, (ordinal, source) in enumerate(zip(ordinals, ranking.sources[best].tolist())):
+    for at, (ordinal, source) in enumerate(zip(ordinals, sources, strict=True)):
         sides = around(state, ordinal, query.neighbours) if query.neighbours else ((), ())
         found_by = tuple(name for name, found in named.items() if ordinal in found)
         channel = {name: part[at] for name, part in parts.items()}

@@ -13,6 +13,9 @@ from mimir_core.index.columns import Floats, Rows, VectorColumn
 
 SAMPLE = 1_024
 
+ROUNDING = 1e-6
+"""A variance below this is what rounding leaves of equal cosines."""
+
 
 class Population:
     """An evenly spread sample of vector rows; it holds copies, so drop it when the column changes.
@@ -39,6 +42,7 @@ class Population:
         rounded = np.rint(direction / step).astype(np.int8)
         products = simsimd.cdist(rounded[None], self._codes, "inner", out_dtype="float32")
         scores = np.asarray(products)[0] * self._scales
+        scores *= step
         mean = float(np.add.reduce(scores)) / len(scores)
         variance = float(np.einsum("i,i->", scores, scores)) / len(scores) - mean * mean
-        return mean * float(step), max(variance, 0.0) ** 0.5 * float(step)
+        return mean, variance**0.5 if variance > ROUNDING else 0.0
