@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 INK, QUIET, PAPER = "#222222", "#767676", "#ffffff"
 BLUE, SKY, ORANGE, GREEN = "#0072b2", "#56a3d0", "#d55e00", "#00805f"
@@ -79,7 +80,7 @@ def latency(axes: Axes, result: dict[str, Any]) -> None:
                   textcoords="offset points", va="center", color=QUIET)  # fmt: skip
     axes.set(title="A query, as the vault grows", xlabel="turns in the vault", ylabel="ms")
     axes.set_ylim(0, 1.08 * max([claim, *(row["total_p95_ms"] for row in growth)]))
-    _turns_axis(axes)
+    _turns_axis(axes, turns)
     ends = [(label, growth[-1][key], color) for key, (label, color, _) in lines.items()]
     _label_ends(axes, turns[-1], ends)
 
@@ -99,7 +100,7 @@ def size(axes: Axes, result: dict[str, Any]) -> None:
              ylabel="bytes a turn")  # fmt: skip
     axes.set_ylim(0, 1.1 * max(row[key] for row in growth for key in lines))
     axes.yaxis.set_major_formatter(FuncFormatter(_plain))
-    _turns_axis(axes)
+    _turns_axis(axes, turns)
     ends = [(label, growth[-1][key], color) for key, (label, color, _) in lines.items()]
     _label_ends(axes, turns[-1], ends)
 
@@ -147,9 +148,10 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
-def _turns_axis(axes: Axes) -> None:
+def _turns_axis(axes: Axes, turns: Sequence[int]) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.set_xticks(turns, [f"{each:,}" for each in turns])
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(False, axis="x")
 
 
@@ -177,10 +179,12 @@ def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float, str]]) ->
 
 
 def _label_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
-    """Labels points on the first side where the label covers no other label and no point."""
+    """Labels points on the first side where the label covers no other label, point or axis."""
     figure = axes.figure
     figure.canvas.draw()
+    x, y = axes.bbox.min
     taken = [_around(axes, point) for point in points.values()]
+    taken += [Bbox.from_extents(0, 0, x, 1e4), Bbox.from_extents(0, 0, 1e4, y)]
     for label, point in points.items():
         notes = [_note(axes, label, point, place) for place in PLACES]
         boxes = [note.get_window_extent() for note in notes]
@@ -203,4 +207,4 @@ def _note(axes: Axes, label: str, point: tuple[float, float], place: Any) -> Ann
 def _around(axes: Axes, point: tuple[float, float]) -> Any:
     """The pixels that a point covers."""
     x, y = axes.transData.transform(point)
-    return mpl.transforms.Bbox.from_bounds(x - 7, y - 7, 14, 14)
+    return Bbox.from_bounds(x - 7, y - 7, 14, 14)

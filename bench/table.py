@@ -109,10 +109,10 @@ def show(result: dict[str, Any]) -> RenderableType:
     founding = Table("", "article", "Mimir", title=f"at {result['count']:,} turns")
     for key, label in LABELS.items():
         founding.add_row(label, _cell(result["claims"].get(key)), _cell(result["mimir"][key]))
-    columns = [key for key in result["growth"][0] if key != "encrypted"]
-    growth = Table(*columns, title="growth")
-    for row in result["growth"]:
-        growth.add_row(*(_cell(row[column]) for column in columns))
+    sizes = [f"{row['turns']:,}" for row in result["growth"]]
+    growth = Table("turns", *sizes, title="growth")
+    for key in [key for key in result["growth"][0] if key not in {"turns", "encrypted"}]:
+        growth.add_row(key.replace("_", " "), *(_cell(row[key]) for row in result["growth"]))
     return Group(founding, growth, *result["plots"])
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from rich import box
 from rich.table import Table
 from tqdm.auto import tqdm
 
@@ -189,10 +190,11 @@ def table(result: dict[str, Figures]) -> Table:
     """Peers by the p95 of a whole query, those not installed last."""
     measured = {name: each for name, each in result.items() if "skipped" not in each}
     columns = list(next(iter(measured.values())))
-    shown = Table("peer", *columns, title="peers")
+    heads = [column.replace("_", " ") for column in columns]
+    shown = Table("", *heads, title="peers", box=box.SIMPLE, pad_edge=False)
     for name, each in sorted(measured.items(), key=lambda pair: pair[1]["total_p95_ms"]):
         shown.add_row(name, *(_cell(each[column]) for column in columns))
-    for name in result.keys() - measured.keys():
+    for name in (name for name in result if name not in measured):
         shown.add_row(name, result[name]["skipped"])
     return shown
 

@@ -17,7 +17,8 @@ from mimir_core.embedding import Embedder, Vectors
 class LangChain:
     @classmethod
     def fill(cls, folder: Path, turns: Sequence[Turn], vectors: Vectors) -> None:
-        store = InMemoryVectorStore(_Adapter(Precomputed(turns, vectors)))
+        embedder = Precomputed([turn["text"] for turn in turns], vectors)
+        store = InMemoryVectorStore(_Adapter(embedder))
         store.add_documents(
             [Document(page_content=turn["text"], metadata=metadata(turn)) for turn in turns]
         )

@@ -16,9 +16,10 @@ from mimir_core.embedding import Embedder, Vectors
 class SealedMimir:
     @classmethod
     def fill(cls, folder: Path, turns: Sequence[Turn], vectors: Vectors) -> None:
-        embedder = Precomputed(turns, vectors)
+        items = [as_item(turn) for turn in turns]
+        embedder = Precomputed([item.indexed_text for item in items], vectors)
         with Mimir.create(_vault(folder), PASSPHRASE, embedder=embedder, profile=PROFILE) as mimir:
-            mimir.remember_many(map(as_item, turns))
+            mimir.remember_many(items)
 
     def __init__(self, folder: Path, embedder: Embedder) -> None:
         self._mimir = Mimir.open(_vault(folder), PASSPHRASE, embedder=embedder, profile=PROFILE)

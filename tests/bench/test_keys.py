@@ -25,7 +25,7 @@ def test_latency_splits_a_query(arguments: Namespace) -> None:
         f"{part}_{point}_ms" for part in ("total", "embed", "rest", "bare_embed", "hnswlib")
         for point in ("p50", "p95")
     }
-    assert set(result) == splits | {"open_s", "peak_rss_mb", "import_per_s"}
+    assert set(result) >= splits | {"open_s", "peak_rss_mb", "import_per_s"}
     assert all(value > 0 for value in result.values())
 
 
