@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mimir_core.errors import MimirError
+from mimir_core.errors import MimirError, VaultBusy
 from mimir_core.vault.edit import Edit
 from mimir_core.vault.layout import Root, Stream
 from mimir_core.vault.segment import SEGMENT_NODES
@@ -81,7 +82,7 @@ class Checkpointer:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-        with self._running:
+        with self._running, suppress(VaultBusy):  # whoever writes instead writes the views
             self._write()
 
     def _start(self, work: Callable[[], None]) -> None:

@@ -205,7 +205,7 @@ def bits(folder: str, count: str, seed: str) -> None:
 def replays(folder: str, mixes: str, seed: str) -> None:
     """Put old blocks back, each alone and in mixes, and the old preamble; prints outcomes."""
     small_graphs()
-    path, old_path = Path(folder, "v.mimir"), Path(folder, "old.mimir")
+    path, old_path = Path(folder, "new.mimir"), Path(folder, "old.mimir")
     view_a, view_b = in_child_value(lambda: _two_states(path, old_path))
     new_file, old, new = path.read_bytes(), read_blocks(old_path), read_blocks(path)
     preambles = read_preamble(old_path), read_preamble(path)

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mimir_core import Mimir
@@ -35,6 +36,7 @@ class Notes:
         self.added: dict[str, str] = {}
         self.fading: set[str] = set()
         self.gone: set[str] = set()
+        self.pending = 0
 
     def write(self, verb: str, *words: str) -> None:
         """Appends a line, at once."""
@@ -48,11 +50,13 @@ class Notes:
         self._rest = lines.pop()
         for line in lines:
             verb, id_, *text = line.decode().split()
-            if verb == "added":
+            if verb == "pending":
+                self.pending += 1
+            elif verb == "added":
                 self.added[id_] = text[0]
             elif verb == "forgetting":
                 self.fading.add(id_)
-            else:
+            elif verb == "forgot":
                 self.gone.add(id_)
 
 
@@ -71,9 +75,14 @@ def write(path: Path, notes: Notes, until: float, seed: int) -> None:
         if turn % 40 == 0:
             mimir.checkpoint()
         if turn % 90 == 0:
-            mimir.close()
+            _close(mimir)
             mimir = reopen(path)
-    mimir.close()
+    _close(mimir)
+
+
+def _close(mimir: Mimir) -> None:
+    with suppress(ScrubPending):  # owed by a forget that said so
+        mimir.close()
 
 
 def _forget(mimir: Mimir, notes: Notes, id_: str) -> None:
@@ -149,7 +158,7 @@ def run(folder: str, seconds: str) -> None:
 
     assert in_child_value(final)
     assert sorted(os.listdir(folder)) == ["notes", "v.mimir"]
-    print(len(notes.added), len(notes.gone))
+    print(len(notes.added), len(notes.gone), notes.pending)
 
 
 def _start(
