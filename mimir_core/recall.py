@@ -15,7 +15,7 @@ from mimir_core.embedding import VectorSpace
 from mimir_core.errors import InvalidArgument, InvalidText
 from mimir_core.index.analysis import analyze
 from mimir_core.index.columns import VectorColumn, unit
-from mimir_core.index.fusion import Channel, Ranking, Threads, alone, fuse
+from mimir_core.index.fusion import LEAST_DEVIATION, Channel, Ranking, Threads, alone, fuse
 from mimir_core.index.preference import diverse, important, recent
 from mimir_core.intake import MAX_CONTENT_BYTES
 from mimir_core.reading import around, open_memory
@@ -153,7 +153,7 @@ def _lexical(state: State, searched: Searched, text: str, wanted: int) -> Channe
         hits.ordinals,
         hits.scores,
         hits.mean,
-        hits.std,
+        max(hits.std, LEAST_DEVIATION / max(searched.count, 1) ** 0.5),
         lambda ordinals: state.lexical.scores(hits.weights, ordinals),
     )
 

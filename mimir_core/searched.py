@@ -32,9 +32,10 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """What may be found: bool [nodes], whether that is every live memory, and the vectors."""
+    """What may be found: bool [nodes], how many, whether every live one, and the vectors."""
 
     mask: Mask
+    count: int
     everything: bool
     dense: Dense | None
 
@@ -77,8 +78,10 @@ class ScopeCache:
 
 def _searched(state: State, scope: Scope, held: SpaceState | None) -> Searched:
     mask = scope.mask(state)
-    everything = bool(np.count_nonzero(mask) == np.count_nonzero(state.catalog.live))
-    return Searched(mask, everything, None if held is None else _dense(held, mask, everything))
+    count = int(np.count_nonzero(mask))
+    everything = count == int(np.count_nonzero(state.catalog.live))
+    dense = None if held is None else _dense(held, mask, everything)
+    return Searched(mask, count, everything, dense)
 
 
 def _dense(held: SpaceState, mask: Mask, everything: bool) -> Dense | None:

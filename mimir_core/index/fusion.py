@@ -29,6 +29,10 @@ Steps = NDArray[np.int32]
 LEXICAL = 1.5
 """What one deviation of BM25 counts."""
 
+LEAST_DEVIATION = 0.5
+"""BM25's deviation counts as this over the root of the memories searched at least: among a handful,
+which of them holds a word that most of them hold says nothing."""
+
 NOISE_RANK, NOISE = 10, 0.5
 
 SHARES = (0.4, 0.3, 0.3, 0.2)
