@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import hnswlib
 import numpy as np
 from tqdm.auto import tqdm
 
+from bench.process import peak_rss_mb
 from bench.turns import PASSPHRASE, as_item, queries, read_turns
 from mimir_core import KdfProfile, Mimir, MiniLM
 from mimir_core.embedding import Vectors, VectorSpace
@@ -94,7 +94,7 @@ def measure(vault: Path, texts: list[str]) -> dict[str, float]:
         opened = time.perf_counter() - start
         mimir.checkpoint()  # waits for the graph, which attaches in the background
         ours = _best(lambda: _round(mimir, embedder, texts))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_rss_mb()
         index = _hnswlib(mimir)
     alone = _best(lambda: _bare_round(index, embedder, texts))
     return ours | alone | {"open_s": opened, "peak_rss_mb": peak}

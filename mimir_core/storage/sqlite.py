@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from mimir_core.storage.handle import PATIENCE, BlockStoreHandle
 from mimir_core.storage.protocol import BLOCK_SIZE, TAG_SIZE, check_blocks, check_preamble
 
 _ROOT_TAG: Final = f"SELECT substr(data, -{TAG_SIZE}) FROM block WHERE no = 0"
+
+_RETRY_SECONDS: Final = 0.005
 
 _inherited: dict[str, sqlite3.Connection] = {}
 """In a forked child: connections that were busy at the fork, by real path; never to be closed."""
@@ -103,14 +106,21 @@ class SqliteBlockStore(BlockStoreHandle):
         self._run("UPDATE preamble SET data = ?", (preamble,))
 
     def _scrub(self, timeout: float) -> None:
-        self._set_patience(timeout)
+        deadline = time.monotonic() + timeout
+        while not self._emptied(deadline - time.monotonic()):
+            if time.monotonic() >= deadline:
+                raise ScrubPending("another reader or writer is active")
+            time.sleep(_RETRY_SECONDS)
+        sqlite_file.sync(self._path + "-wal")
+
+    def _emptied(self, patience: float) -> bool:
+        """Tries once; SQLite does not wait at all for another handle's checkpoint to end."""
+        self._set_patience(max(patience, 0.0))
         try:
             ((busy, _, _),) = self._run("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             self._set_patience(PATIENCE)
-        if busy:
-            raise ScrubPending("another reader or writer is active")
-        sqlite_file.sync(self._path + "-wal")
+        return not busy
 
     def _close(self) -> None:
         self._connection.close()
