@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mimir_core.dag import open_content, open_metadata, walk
+from mimir_core.dag import open_content, walk
 from mimir_core.results import Memory, Relative
 from mimir_core.types import EdgeKind, from_micros
 from mimir_core.vault.state import State
@@ -17,11 +17,11 @@ Edges = Callable[[int], Sequence[tuple[EdgeKind, int | None]]]
 
 def open_memory(state: State, ordinal: int) -> Memory:
     """Opens a live node, authenticated. Raises VaultDamaged."""
-    record, secret = state.record(ordinal), state.entry(ordinal)
-    metadata = open_metadata(record, secret)
+    record = state.record(ordinal)
+    metadata = state.metadata(ordinal, record)
     return Memory(
         id=record.id.hex(),
-        content=open_content(record, secret),
+        content=open_content(record, state.entry(ordinal)),
         time=from_micros(metadata.time),
         namespace=metadata.namespace,
         thread=metadata.thread_name,

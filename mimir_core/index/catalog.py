@@ -7,6 +7,7 @@ interned values; an in-memory SQL table took a hundred times longer to filter.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from mimir_core.index.catalog_tables import (
     rows_with,
 )
 from mimir_core.index.catalog_threads import Keys, Threads
-from mimir_core.types import EdgeKind, Namespace, check_namespace
+from mimir_core.types import EdgeKind, Namespace, Value, check_namespace
 
 __all__ = ["Catalog", "CatalogColumns", "CatalogRow", "FieldColumn"]
 
@@ -197,6 +198,21 @@ class Catalog:
         """Returns the memory's thread as (id, name), None if it has none."""
         code = int(self._thread.view[ordinal])
         return None if code < 0 else (self._threads.ids[code], self._threads.names[code])
+
+    def key(self, ordinal: int) -> str | None:
+        """Returns the memory's key, None if it has none."""
+        return self._keys[ordinal]
+
+    @property
+    def field_count(self) -> int:
+        """How many metadata fields live memories have: what `metadata` looks through."""
+        return len(self._fields)
+
+    def metadata(self, ordinal: int) -> dict[str, Value]:
+        """Returns a copy of the memory's metadata, by field name."""
+        codes = {name: field.entry(ordinal) for name, field in self._fields.items()}
+        held = sorted(name for name, code in codes.items() if code >= 0)
+        return {name: deepcopy(self._fields[name].table.values[codes[name]]) for name in held}
 
     def field(self, name: str) -> Field | None:
         """Returns a metadata field's column, None if no live memory has it."""

@@ -178,6 +178,12 @@ class Field:
         for array in (self._codes, self._numbers, self._instants):
             array.erase(rows)
 
+    def entry(self, row: int) -> int:
+        """Returns the code of one row's value, -1 where missing."""
+        rows = self._rows.view
+        at = row if row < len(rows) and rows[row] == row else int(rows.searchsorted(np.int32(row)))
+        return int(self._entries.view[at]) if at < len(rows) and rows[at] == row else -1
+
     def slice(self, start: int, stop: int) -> Codes:
         """Returns the codes of rows `start` to `stop`, -1 where missing."""
         low, high = self._rows.view.searchsorted(np.array([start, stop], np.int32))

@@ -38,6 +38,8 @@ from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, decode_segmen
 from mimir_core.vault.space import SpaceState, VectorRows
 
 _PREFIX = struct.Struct("<Q")
+_MANY_FIELDS = 16
+_KEPT_IDS = 4_096
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,6 +74,7 @@ class State:
         self.catalog = Catalog()
         self.lexical = LexicalIndex()
         self.spaces: list[SpaceState] = []
+        self._ids: dict[int, bytes] = {}
         self.root = container.root
         self.valid_segments = 0
         """Nodes whose segments are intact; fewer than the root says after damage."""
@@ -150,9 +153,32 @@ class State:
             raise VaultDamaged("the log holds another record than it should")
         return record
 
+    def metadata(self, ordinal: int, record: NodeRecord) -> Metadata:
+        """A live node's metadata. Raises VaultDamaged.
+
+        The catalog holds it, opened and authenticated when it was loaded; only among very many
+        fields is opening the record's own the quicker way.
+        """
+        catalog = self.catalog
+        namespace, thread = catalog.namespace(ordinal), catalog.thread(ordinal)
+        if namespace is None or catalog.field_count > _MANY_FIELDS:
+            return open_metadata(record, self.entry(ordinal))
+        return Metadata(
+            time=int(catalog.times[ordinal]),
+            namespace=namespace,
+            thread_name=thread[1] if thread else None,
+            key=catalog.key(ordinal),
+            fields=catalog.metadata(ordinal),
+        )
+
     def node_id(self, ordinal: int) -> bytes:
-        """A node's id, 32 bytes, from its record."""
-        return self.record(ordinal).id
+        """A node's id, 32 bytes, from its record; the last few thousand are remembered."""
+        found = self._ids.get(ordinal)
+        if found is None:
+            if len(self._ids) >= _KEPT_IDS:
+                self._ids.clear()
+            found = self._ids[ordinal] = self.record(ordinal).id
+        return found
 
     def find(self, node_id: bytes) -> int | None:
         """The ordinal of the node with that id, erased or not; None if there is none."""
