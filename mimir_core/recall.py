@@ -56,8 +56,7 @@ class Query:
         """Raises InvalidText or InvalidArgument."""
         if not isinstance(text, str) or not text.strip():
             raise InvalidText("the query is empty", hint="say what to look for")
-        if len(text) > MAX_CONTENT_BYTES or any("\ud800" <= char <= "\udfff" for char in text):
-            raise InvalidText("the query is too long, or holds surrogates")
+        _check_text(text)
         if mode not in MODES:
             raise InvalidArgument(f"mode is one of {', '.join(MODES)}")
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
@@ -71,6 +70,15 @@ class Query:
     def dense(self) -> bool:
         """Whether the query needs a vector."""
         return self.mode != "lexical"
+
+
+def _check_text(text: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:  # its own message would carry the text
+        raise InvalidText("the query holds surrogates, which UTF-8 cannot encode") from None
+    if size > MAX_CONTENT_BYTES:
+        raise InvalidText(f"the query has {size} bytes, more than {MAX_CONTENT_BYTES}")
 
 
 def _weight(name: str, value: object) -> float:

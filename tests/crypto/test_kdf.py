@@ -201,5 +201,6 @@ def test_missing_memory_is_a_typed_error() -> None:
         "except KdfOutOfBounds as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "2097152 KiB" in done.stdout, done.stderr
