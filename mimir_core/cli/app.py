@@ -181,6 +181,9 @@ def recall(
     since: options.Since = None,
     until: options.Until = None,
     context: Annotated[int, typer.Option(help="Turns to show around each memory.")] = 0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what each channel gave, and whence it spread.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Find the memories that answer a query."""
@@ -199,7 +202,7 @@ def recall(
     if as_json:
         print_json([render.hit_json(hit) for hit in hits])
     else:
-        render.print_hits(hits)
+        render.print_hits(hits, explain=explain)
 
 
 @app.command()

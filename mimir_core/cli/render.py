@@ -35,23 +35,31 @@ def cell(value: object, style: str = "") -> Text:
     return Text(safe(text), style=style)
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-    """Prints the hits of a recall, best first."""
+def print_hits(hits: Sequence[Hit], *, explain: bool = False) -> None:
+    """Prints the hits of a recall, best first, and on request what each channel gave."""
     if not hits:
         console().print("Nothing found.")
         return
     made = table("#", "score", "memory")
     for rank, hit in enumerate(hits, 1):
-        made.add_row(cell(rank), cell(f"{hit.score:.2f}"), _hit(hit), end_section=True)
+        made.add_row(cell(rank), cell(f"{hit.score:.2f}"), _hit(hit, explain), end_section=True)
     _print(made)
 
 
-def _hit(hit: Hit) -> Text:
+def _hit(hit: Hit, explain: bool) -> Text:
     parts = [_turn(memory, "dim") for memory in hit.before]
     parts.append(Text.assemble(_head(hit.memory), ("  by " + "+".join(hit.found_by), "green")))
     parts.append(cell(hit.text, "bold"))
     parts += [_turn(memory, "dim") for memory in hit.after]
+    if explain:
+        parts.append(_why(hit))
     return Text("\n").join([*parts, cell(hit.id, "dim")])
+
+
+def _why(hit: Hit) -> Text:
+    gains = [f"{name} {gain:+.2f}" for name, gain in hit.channels.items()]
+    source = [f"spread from {hit.spread_from}"] if hit.spread_from else []
+    return cell("  ".join(gains + source), "green")
 
 
 def _head(memory: Memory) -> Text:
@@ -126,6 +134,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "found_by": list(hit.found_by),
         "channels": dict(hit.channels),
+        "spread_from": hit.spread_from,
         **memory_json(hit.memory),
         "before": [memory_json(memory) for memory in hit.before],
         "after": [memory_json(memory) for memory in hit.after],

@@ -220,3 +220,15 @@ def _flip_a_bit_near_the_end(file: Path) -> None:
         "f.seek(-9000, 2); f.write(bytes([byte ^ 1]))"
     )
     subprocess.run([sys.executable, "-c", program, str(file)], check=True)
+
+
+def test_recall_explains_itself(shell: Shell) -> None:
+    """--explain shows what each channel gave to a hit, and from which turn score spread."""
+    for text in ("Where did you put the ladder?", "Behind the shed.", "Thanks!"):
+        shell.ok("remember", text, "--thread", "garden")
+    shown = shell.ok("recall", "where is the ladder", "--explain")
+    assert "dense +" in shown
+    assert "lexical +" in shown
+    assert "spread from" in shown
+    (first, *_) = shell.json("recall", "where is the ladder")
+    assert set(first["channels"]) == {"dense", "lexical", "spread"}
