@@ -255,12 +255,12 @@ class Vault:
 
     def _after_commit(self, *, erasing: bool) -> None:
         self._last_commit = time.monotonic()
+        self._scrub_when_idle()
         if erasing:
             self._scrub_due = self._scrub_owed = True
             self._scrub(SCRUB_TIMEOUT)
         elif self._scrub_due:
             self._try_scrub()
-        self._scrub_when_idle()
 
     def _scrub_when_idle(self, wait: float = IDLE_SECONDS) -> None:
         """Empties the journal once nothing was committed for a while; one timer at a time."""
