@@ -41,6 +41,8 @@ class Checkpointer:
         self._running = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._settled = threading.Event()
+        self._settled.set()
 
     def attach_graphs(self) -> None:
         """Attaches stored graphs in the background; builds those that are missing."""
@@ -54,13 +56,22 @@ class Checkpointer:
 
             def attach() -> None:
                 with self._running:
-                    for space, graph in work:
-                        if graph is not None:
-                            space.attach(graph)
+                    try:
+                        for space, graph in work:
+                            if graph is not None:
+                                space.attach(graph)
+                    finally:
+                        self._settled.set()
+                    for space, _ in work:
                         if space.view.wants_graph:
                             space.view.extend(self._unless_closing)
 
+            self._settled.clear()
             self._start(attach)
+
+    def settle(self) -> None:
+        """Waits until stored graphs are attached: one that an erasure overtakes does not fit."""
+        self._settled.wait()
 
     def consider(self, state: State) -> None:
         """Starts a checkpoint in the background if the log's tail has grown long."""

@@ -138,6 +138,8 @@ class Vault:
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: written, but what it superseded is not yet scrubbed.
         """
+        if any(memory.key is not None for memory in memories):
+            self._settle()
         with self._locked():
             with self.exclusive() as state:
                 edit = Edit(state.container)
@@ -153,6 +155,7 @@ class Vault:
         Raises:
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
+        self._settle()
         with self._locked():
             with self.exclusive() as state:
                 ordinals = {int(o) for o in select(state) if not state.is_erased(int(o))}
@@ -243,12 +246,20 @@ class Vault:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if self._inherited():  # before the lock, which a lost thread may hold for ever
-            raise VaultClosed("the vault was opened by a parent process")
+        self._check_process()  # before the lock, which a lost thread may hold for ever
         with self._lock:
             if self._closed:
                 raise VaultClosed("the vault is closed")
             yield
+
+    def _settle(self) -> None:
+        """Lets a stored graph be attached before something is erased."""
+        self._check_process()  # a child has not the thread that attaches
+        self._checkpointer.settle()
+
+    def _check_process(self) -> None:
+        if self._inherited():
+            raise VaultClosed("the vault was opened by a parent process")
 
     def _inherited(self) -> bool:
         return os.getpid() != self._process

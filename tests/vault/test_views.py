@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mimir_core import Item, Mimir
 from mimir_core.errors import MimirError, VaultDamaged, VectorsLost
 from mimir_core.vault.edit import Edit
 from mimir_core.vault.layout import Stream
+from mimir_core.vault.space import SpaceState
 from mimir_core.vault.write import Staged, without_graph
 
 from .raw import flip, flip_preamble
@@ -337,3 +339,24 @@ def test_verify_looks_at_the_disk(path: Path, filled: dict[str, Any]) -> None:
         assert not mimir.verify().ok
         flip_preamble(path, 5_000)
         assert mimir.verify().ok
+
+
+def test_an_erasure_right_after_opening_keeps_the_graph(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is forgotten while the stored graph is being attached does not cost the graph."""
+    with create(path) as mimir:
+        ids = mimir.remember_many([Item(f"w{n} x{n % 7}") for n in range(200)])
+        mimir.checkpoint()
+    attach = SpaceState.attach
+
+    def slowly(space: SpaceState, graph: bytes) -> None:
+        time.sleep(0.3)
+        attach(space, graph)
+
+    monkeypatch.setattr(SpaceState, "attach", slowly)
+    with reopen(path) as mimir:
+        mimir.forget(ids[3])
+    with reopen(path) as mimir, mimir._vault.view() as state:
+        (space,) = state.root.spaces
+        assert (space.graph_rows, state.root.erased) == (200, 1)
