@@ -144,10 +144,6 @@ class Container:
             (sealed,) = self._store.read([number])
             self._open(number, stream, index, sealed)
 
-    def forget_cache(self) -> None:
-        """Drops what is kept in memory."""
-        self._cache.clear()
-
     # Writing
 
     def commit(
