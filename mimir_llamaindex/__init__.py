@@ -1,0 +1,73 @@
+"""Mimir as LlamaIndex's encrypted, local memory: every class works on one open vault.
+
+    from mimir_core import Mimir
+    from mimir_llamaindex import MimirVectorStore
+
+    with Mimir.create("agent.mimir", passphrase) as mimir:
+        index = VectorStoreIndex.from_vector_store(MimirVectorStore(mimir), embed_model=...)
+
+Needs the extra `llamaindex`. Each class is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mimir_llamaindex.chat_store import MimirChatStore
+    from mimir_llamaindex.docstore import MimirDocumentStore
+    from mimir_llamaindex.embedding import MimirEmbedding
+    from mimir_llamaindex.filesystem import MimirFileSystem
+    from mimir_llamaindex.indexstore import MimirIndexStore
+    from mimir_llamaindex.kvstore import MimirKVStore
+    from mimir_llamaindex.memory_block import MimirMemoryBlock
+    from mimir_llamaindex.retriever import MimirRetriever
+    from mimir_llamaindex.storage_context import mimir_storage_context
+    from mimir_llamaindex.vectorstore import MimirVectorStore
+
+__all__ = [
+    "MimirChatStore",
+    "MimirDocumentStore",
+    "MimirEmbedding",
+    "MimirFileSystem",
+    "MimirIndexStore",
+    "MimirKVStore",
+    "MimirMemoryBlock",
+    "MimirRetriever",
+    "MimirVectorStore",
+    "mimir_storage_context",
+]
+
+__version__ = metadata.version("mimir-sealed")
+
+_MODULES = {
+    "MimirChatStore": "chat_store",
+    "MimirDocumentStore": "docstore",
+    "MimirEmbedding": "embedding",
+    "MimirFileSystem": "filesystem",
+    "MimirIndexStore": "indexstore",
+    "MimirKVStore": "kvstore",
+    "MimirMemoryBlock": "memory_block",
+    "MimirRetriever": "retriever",
+    "MimirVectorStore": "vectorstore",
+    "mimir_storage_context": "storage_context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for (PEP 562). Raises ImportError if LlamaIndex is not installed."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("llama_index", "fsspec"):
+            raise
+        hint = "pip install 'mimir-sealed[llamaindex]'"
+        raise ImportError(f"{name} needs LlamaIndex: {hint}", name=error.name) from error
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
