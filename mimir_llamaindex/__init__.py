@@ -11,7 +11,8 @@ Needs the extra `llamaindex`. Each class is imported when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from mimir_llamaindex.storage_context import mimir_storage_context
     from mimir_llamaindex.vectorstore import MimirVectorStore
 
+    __version__: str
+
 __all__ = [
     "MimirChatStore",
     "MimirDocumentStore",
@@ -38,8 +41,6 @@ __all__ = [
     "MimirVectorStore",
     "mimir_storage_context",
 ]
-
-__version__ = metadata.version("mimir-sealed")
 
 _MODULES = {
     "MimirChatStore": "chat_store",
@@ -57,6 +58,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for (PEP 562). Raises ImportError if LlamaIndex is not installed."""
+    if name == "__version__":
+        return version("mimir-sealed")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
