@@ -1,0 +1,154 @@
+"""LlamaIndex's metadata filters, as filters of the core.
+
+Every operator and condition is there, nested to any depth that the core takes (32 levels):
+
+| operator | holds where the field |
+|---|---|
+| EQ, IN | equals the value, one of the values; 1 and 0 also equal True and False, because a \
+`MetadataFilter` cannot hold a bool |
+| NE, NIN | does not, or is missing |
+| GT LT GTE LTE | is of the value's kind and in that order to it |
+| CONTAINS ANY ALL | is a list with the value, one, all of them as elements, or a text with them \
+as substrings |
+| TEXT_MATCH, TEXT_MATCH_INSENSITIVE | is a text with the value as a substring |
+| IS_EMPTY | is missing, None, "" or [] |
+
+AND holds where all parts hold, OR where one does, NOT where none does; without parts they hold
+everywhere. A field of another kind than the value is no error, it does not match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from llama_index.core.vector_stores.types import (
+    FilterCondition,
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+)
+
+from mimir_core.errors import InvalidFilter
+
+__all__ = ["DOCUMENT", "field_name", "user_name", "where"]
+
+Where: TypeAlias = dict[str, Any]
+
+DOCUMENT: Final = ":ref_doc_id"
+"""The field that holds the id of a node's source document; no user's field gets this name."""
+
+EVERYWHERE: Final[Where] = {":none": {"$exists": False}}
+NOWHERE: Final[Where] = {":none": {"$exists": True}}
+MAX_DEPTH: Final = 32
+
+
+def field_name(key: str) -> str:
+    """The core's name for a user's field: its own, with ":" before what the core keeps or we do."""
+    return f":{key}" if not key or key[0] in ":$" else key
+
+
+def user_name(field: str) -> str:
+    """The reverse of `field_name`."""
+    return field.removeprefix(":")
+
+
+def where(filters: MetadataFilters | None) -> Where | None:
+    """The core's filter; None if there is nothing to filter by.
+
+    Raises:
+        InvalidFilter: for an unknown operator or condition, a value that its operator cannot take,
+            or more than 32 levels.
+    """
+    if filters is None:
+        return None
+    if not isinstance(filters, MetadataFilters):
+        raise InvalidFilter("filters are `MetadataFilters`")
+    return _group(filters, 1) if filters.filters else None
+
+
+def _group(group: MetadataFilters, depth: int) -> Where:
+    if depth > MAX_DEPTH:
+        raise InvalidFilter(f"a filter nests at most {MAX_DEPTH} levels")
+    parts = [
+        _group(part, depth + 1) if isinstance(part, MetadataFilters) else _leaf(part)
+        for part in group.filters
+    ]
+    if not parts:
+        return EVERYWHERE
+    if group.condition is None or group.condition == FilterCondition.AND:
+        return {"$and": parts}
+    if group.condition == FilterCondition.OR:
+        return {"$or": parts}
+    if group.condition == FilterCondition.NOT:
+        return {"$not": {"$or": parts}}
+    raise InvalidFilter("unknown filter condition", hint="known: AND OR NOT")
+
+
+def _leaf(leaf: MetadataFilter) -> Where:
+    build = _OPERATORS.get(leaf.operator)
+    if build is None:
+        raise InvalidFilter("unknown filter operator")
+    return build(field_name(leaf.key), leaf.value)
+
+
+def _plain(symbol: str) -> Callable[[str, Any], Where]:
+    return lambda field, value: {field: {symbol: value}}
+
+
+def _membership(symbol: str, single: bool) -> Callable[[str, Any], Where]:
+    """$in or $nin; 1 and 0 bring the bools along."""
+
+    def build(field: str, value: Any) -> Where:
+        values = [value] if single else _listed(value)
+        bools = [bool(each) for each in values if each in (0, 1) and not isinstance(each, bool)]
+        return {field: {symbol: [*values, *bools]}}
+
+    return build
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidFilter("IN, NIN, ANY and ALL take a list of values")
+    return value
+
+
+def _any(field: str, value: Any) -> Where:
+    parts = [{field: {"$contains": each}} for each in _listed(value)]
+    return {"$or": parts} if parts else NOWHERE
+
+
+def _all(field: str, value: Any) -> Where:
+    return {"$and": [{field: {"$ne": None, "$exists": True}}]
+            + [{field: {"$contains": each}} for each in _listed(value)]}  # fmt: skip
+
+
+def _text(symbol: str) -> Callable[[str, Any], Where]:
+    def build(field: str, value: Any) -> Where:
+        if not isinstance(value, str):
+            raise InvalidFilter("TEXT_MATCH takes a text")
+        return {field: {symbol: value, "$gte": ""}}  # only a text is in an order to ""
+
+    return build
+
+
+def _empty(field: str, value: Any) -> Where:
+    return {"$or": [{field: {"$exists": False}}, {field: {"$in": [None, "", []]}}]}
+
+
+_OPERATORS: Final[dict[FilterOperator, Callable[[str, Any], Where]]] = {
+    FilterOperator.EQ: _membership("$in", single=True),
+    FilterOperator.NE: _membership("$nin", single=True),
+    FilterOperator.IN: _membership("$in", single=False),
+    FilterOperator.NIN: _membership("$nin", single=False),
+    FilterOperator.GT: _plain("$gt"),
+    FilterOperator.GTE: _plain("$gte"),
+    FilterOperator.LT: _plain("$lt"),
+    FilterOperator.LTE: _plain("$lte"),
+    FilterOperator.CONTAINS: _plain("$contains"),
+    FilterOperator.ANY: _any,
+    FilterOperator.ALL: _all,
+    FilterOperator.TEXT_MATCH: _text("$contains"),
+    FilterOperator.TEXT_MATCH_INSENSITIVE: _text("$icontains"),
+    FilterOperator.IS_EMPTY: _empty,
+}
