@@ -8,7 +8,7 @@
 """
 
 from mimir_core.crypto.kdf import KdfProfile
-from mimir_core.embedding import Embedder, MiniLM, VectorSpace
+from mimir_core.embedding import Embedder, FunctionEmbedder, MiniLM, VectorSpace
 from mimir_core.intake import DEFAULT_NAMESPACE, Item
 from mimir_core.memory import Mimir
 from mimir_core.results import Forgotten, Hit, Lineage, Memory, Relative, Report, Stats
@@ -19,6 +19,7 @@ __all__ = [
     "EdgeKind",
     "Embedder",
     "Forgotten",
+    "FunctionEmbedder",
     "Hit",
     "Item",
     "KdfProfile",

@@ -29,6 +29,7 @@
     ├── EmbeddingError              the embedder failed
     │   ├── ModelMissing            the built-in model was not built into this installation
     │   └── SpaceMismatch           vectors of one model were offered to another's space
+    ├── MissingExtra (ImportError)  an optional part of Mimir is not installed
     └── NotSerializable (TypeError) handles and keys refuse pickle and deepcopy
 
 Messages never contain content, keys, metadata values, namespaces or filter values.
@@ -211,6 +212,10 @@ class SpaceMismatch(EmbeddingError):
     """The vectors belong to another vector space than the vault's."""
 
     default_hint = "open the vault with the embedder it was filled with, or re-embed it"
+
+
+class MissingExtra(MimirError, ImportError):
+    """A feature needs packages that come with an extra of Mimir."""
 
 
 class NotSerializable(MimirError, TypeError):

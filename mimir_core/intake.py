@@ -25,6 +25,7 @@ from mimir_core.vault.write import NewMemory, NewVectors
 DEFAULT_NAMESPACE: Namespace = ("default",)
 MAX_CONTENT_BYTES = 8 << 20
 MAX_NAME_BYTES = 1024
+MAX_VECTORS = 64
 BATCH = 2_048
 BATCH_CHARACTERS = 32_000_000
 _ID = re.compile("[0-9a-fA-F]{64}")
@@ -36,7 +37,7 @@ class Item:
     """A memory to be: the arguments of `Mimir.remember`, for `Mimir.remember_many`.
 
     Attributes:
-        content: Text, which is indexed, or bytes, which are only stored.
+        content: Text, which is indexed, or bytes, which are only stored and may be empty.
         namespace: Labels, or one label.
         thread: Name of the conversation; the memory follows the thread's last one.
         key: A name unique in its namespace; a later memory of the same key supersedes this one.
@@ -44,8 +45,10 @@ class Item:
         time: When it happened; now if not given. Naive times are UTC.
         derived_from: Ids of the memories it was made from.
         keep_history: Keep what it supersedes instead of erasing it.
-        vector: `indexed_text` as `embed_whole` embeds it with this vault's embedder; spares doing
-            so here.
+        vector: `indexed_text` as `embed_whole` embeds it with this vault's embedder, [dimension];
+            spares doing so here. Or up to 64 vectors [m, dimension] of its parts: the memory is
+            then as near to a query as the nearest of them.
+        attachment: Bytes sealed beside a text without being indexed, at most 8 MiB.
     """
 
     content: str | bytes
@@ -56,7 +59,8 @@ class Item:
     time: Time | None = None
     derived_from: Sequence[str] = ()
     keep_history: bool = False
-    vector: Sequence[float] | npt.NDArray[np.float32] | None = None
+    vector: Sequence[float] | Sequence[Sequence[float]] | npt.NDArray[np.float32] | None = None
+    attachment: bytes | None = None
 
     @property
     def indexed_text(self) -> str:
@@ -64,14 +68,14 @@ class Item:
         return spoken(str(self.content), self.metadata)
 
 
-def check_items(items: Sequence[Item], space: VectorSpace) -> list[NewMemory]:
+def check_items(items: Sequence[Item], embedder: Embedder) -> list[NewMemory]:
     """Checks a whole batch before anything is computed or written.
 
     Raises:
         InvalidText, InvalidMetadata, InvalidNamespace, InvalidVector, InvalidArgument,
         DuplicateKey.
     """
-    memories = [_checked(item, space) for item in items]
+    memories = [_checked(item, embedder) for item in items]
     keys = [(memory.namespace, memory.key) for memory in memories if memory.key is not None]
     if len(set(keys)) != len(keys):
         raise DuplicateKey("two memories of one batch have the same namespace and key")
@@ -84,26 +88,35 @@ def embed_items(items: Sequence[Item], embedder: Embedder) -> NewVectors | None:
     Raises:
         InvalidVector, EmbeddingError.
     """
-    owners = [number for number, item in enumerate(items) if isinstance(item.content, str)]
-    if not owners:
+    texts = {number: item for number, item in enumerate(items) if isinstance(item.content, str)}
+    if not texts:
         return None
     space = embedder.space
-    vectors = np.empty((len(owners), space.dimension), np.float32)
-    missing = [row for row, owner in enumerate(owners) if items[owner].vector is None]
+    given = {n: item.vector for n, item in texts.items() if item.vector is not None}
+    rows = {number: _given_vectors(vector, space) for number, vector in given.items()}
+    missing = [number for number in texts if number not in given]
     if missing:
-        texts = [items[owners[row]].indexed_text for row in missing]
-        vectors[missing] = checked_vectors(embed_whole(embedder, texts), len(texts), space)
-    for row in set(range(len(owners))) - set(missing):
-        vectors[row] = checked_vectors([items[owners[row]].vector], 1, space)[0]
-    codes, scales = quantize(vectors)
-    return NewVectors(space_digest(space), codes, scales, np.array(owners, np.int64))
+        found = embed_whole(embedder, [items[number].indexed_text for number in missing])
+        embedded = checked_vectors(found, len(missing), space)
+        rows |= {number: embedded[at : at + 1] for at, number in enumerate(missing)}
+    codes, scales = quantize(np.concatenate([rows[number] for number in texts]))
+    owners = np.repeat(list(texts), [len(rows[number]) for number in texts])
+    return NewVectors(space_digest(space), codes, scales, owners.astype(np.int64))
+
+
+def joined(parts: Sequence[NewVectors]) -> NewVectors | None:
+    """Vectors of one batch that were made in pieces; None if there are none."""
+    if not parts:
+        return None
+    columns = [(part.codes, part.scales, part.owners) for part in parts]
+    return NewVectors(parts[0].digest, *map(np.concatenate, zip(*columns, strict=True)))
 
 
 def embedded_batches(
     items: Sequence[Item], embedder: Embedder
 ) -> Iterator[tuple[slice, NewVectors | None]]:
     """Cuts a run into transactions and embeds ahead while the caller stores the one before."""
-    pieces = list(_pieces([len(item.content) for item in items]))
+    pieces = list(_pieces([len(item.content) + len(item.attachment or b"") for item in items]))
     if len(pieces) == 1:
         yield pieces[0], embed_items(items, embedder)
         return
@@ -151,6 +164,19 @@ def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray
     return floats
 
 
+def _given_vectors(vectors: Any, space: VectorSpace) -> npt.NDArray[np.float32]:
+    """A caller's vector or vectors of one memory, [m, dimension]. Raises InvalidVector."""
+    if isinstance(vectors, np.ndarray):
+        several = vectors.ndim > 1
+    else:
+        nested = isinstance(vectors, Sequence) and not isinstance(vectors, str) and len(vectors)
+        several = bool(nested) and isinstance(vectors[0], (Sequence, np.ndarray))
+    found = vectors if several else [vectors]
+    if not 1 <= len(found) <= MAX_VECTORS:
+        raise InvalidVector(f"a memory has 1 to {MAX_VECTORS} vectors")
+    return checked_vectors(found, len(found), space)
+
+
 def space_digest(space: VectorSpace) -> bytes:
     """The 32 bytes that name a vector space in the vault."""
     return bytes.fromhex(space.digest)
@@ -175,13 +201,15 @@ def node_id(text: object) -> bytes:
     raise InvalidArgument("an id is 64 hex digits", hint="ids come from remember and recall")
 
 
-def _checked(item: Item, space: VectorSpace) -> NewMemory:
+def _checked(item: Item, embedder: Embedder) -> NewMemory:
     if not isinstance(item, Item):
         raise InvalidArgument("a batch is made of items", hint="wrap each memory in an `Item`")
     content = _check_content(item.content)
     metadata = check_metadata(item.metadata)
+    if isinstance(content, bytes) and not item.vector is item.attachment is None:
+        raise InvalidArgument("bytes have neither vector nor attachment", hint="store a text")
     if item.vector is not None:
-        checked_vectors([item.vector], 1, space)
+        _given_vectors(item.vector, embedder.space)
     if not isinstance(item.keep_history, bool):
         raise InvalidArgument("keep_history is true or false")
     return NewMemory(
@@ -193,6 +221,7 @@ def _checked(item: Item, space: VectorSpace) -> NewMemory:
         metadata=metadata,
         derived_from=_check_parents(item.derived_from),
         keep_history=item.keep_history,
+        attachment=_check_attachment(item.attachment),
         terms=analyze(spoken(content, metadata)) if isinstance(content, str) else [],
     )
 
@@ -201,6 +230,14 @@ def _check_parents(ids: object) -> tuple[bytes, ...]:
     if isinstance(ids, str) or not isinstance(ids, Sequence):
         raise InvalidArgument("derived_from is a list of ids")
     return tuple(node_id(parent) for parent in ids)
+
+
+def _check_attachment(data: object) -> bytes | None:
+    if data is None:
+        return None
+    if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) > MAX_CONTENT_BYTES:
+        raise InvalidArgument(f"an attachment is bytes, at most {MAX_CONTENT_BYTES}")
+    return bytes(data)
 
 
 def _check_content(content: object) -> str | bytes:
@@ -214,7 +251,7 @@ def _check_content(content: object) -> str | bytes:
             raise InvalidText("the text holds surrogates, which UTF-8 cannot encode") from None
     else:
         raise InvalidText("a memory is text or bytes")
-    if size == 0 or (isinstance(content, str) and not content.strip()):
+    if isinstance(content, str) and not content.strip():
         raise InvalidText("the text is empty", hint="give at least one visible character")
     if size > MAX_CONTENT_BYTES:
         raise InvalidText(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -16,7 +17,6 @@ from mimir_core.embedding import Embedder, MiniLM
 from mimir_core.errors import (
     InvalidArgument,
     MimirError,
-    NotFound,
     NotSerializable,
     ScrubPending,
 )
@@ -25,36 +25,39 @@ from mimir_core.intake import (
     Item,
     Time,
     check_items,
-    check_name,
     checked_vectors,
     embedded_batches,
-    node_id,
+    joined,
 )
-from mimir_core.reading import open_memory, relatives, with_derived
+from mimir_core.lookup import Lookup
+from mimir_core.reading import with_derived
 from mimir_core.recall import Query, recall
 from mimir_core.repair import reembed
-from mimir_core.results import Forgotten, Hit, Lineage, Memory, Report, Stats
-from mimir_core.scope import Scope, picker
+from mimir_core.results import Forgotten, Hit, Report
+from mimir_core.scope import Pick, Scope, picker
 from mimir_core.searched import ScopeCache
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.state import State
 from mimir_core.vault.vault import Vault
 from mimir_core.vault.verify import verify_blocks, verify_nodes
+from mimir_core.vault.write import NewMemory
 
 Progress = Callable[[int, int], None]
 
 
-class Mimir:
+class Mimir(Lookup):
     """An open vault with the embedder that fills it. Thread-safe; use it as a context manager.
 
     Several processes may have the same vault open: one writes at a time, all others follow.
     """
 
-    def __init__(self, vault: Vault, embedder: Embedder, path: Path) -> None:
+    def __init__(
+        self, vault: Vault, embedder: Embedder, path: Path, scopes: ScopeCache | None = None
+    ) -> None:
         self._vault = vault
         self._embedder = embedder
         self._path = path
-        self._scopes = ScopeCache()
+        self._scopes = ScopeCache() if scopes is None else scopes
 
     @classmethod
     def create(
@@ -99,6 +102,18 @@ class Mimir:
         vault = Vault.open(Path(path), passphrase, allow_insecure=insecure)
         return cls(vault, embedder, Path(path))
 
+    @property
+    def embedder(self) -> Embedder:
+        """What turns text into vectors for this handle."""
+        return self._embedder
+
+    def with_embedder(self, embedder: Embedder) -> Mimir:
+        """A handle on the same open vault with another embedder; closing either closes both.
+
+        A namespace holds vectors of one model, other namespaces may hold another's.
+        """
+        return Mimir(self._vault, embedder, self._path, self._scopes)
+
     # Remembering
 
     def remember(self, content: str | bytes, **fields: Any) -> str:
@@ -106,6 +121,7 @@ class Mimir:
 
         Raises:
             InputError: for bad input; nothing was written.
+            SpaceMismatch: the namespace holds vectors of another model; nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: stored, but the value it superseded is not yet scrubbed.
         """
@@ -124,10 +140,7 @@ class Mimir:
             items: What to remember.
             progress: Called with (done, all) after each transaction.
         """
-        if not isinstance(items, Iterable):
-            raise InvalidArgument("a batch is a list of items")
-        batch = list(items)
-        memories = check_items(batch, self._embedder.space)
+        batch, memories = self._checked(items)
         ids: list[str] = []
         pending: ScrubPending | None = None
         for piece, vectors in embedded_batches(batch, self._embedder):
@@ -141,11 +154,49 @@ class Mimir:
             raise pending
         return ids
 
+    def replace(
+        self,
+        items: Iterable[Item],
+        *,
+        ids: Iterable[str] | str | None = None,
+        keys: Iterable[str] | None = None,
+        namespace: Namespace | str | None = None,
+        descendants: bool = False,
+        thread: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Stores memories and forgets others in one transaction; returns the new ids in order.
+
+        Either all of it happens or nothing. What is forgotten is selected as in `forget`.
+
+        Raises:
+            As `remember_many` and `forget`.
+        """
+        batch, memories = self._checked(items)
+        conditions = {"thread": thread, "where": where}
+        pick = picker(ids, None, keys, namespace, descendants=descendants, **conditions)
+        if not batch:
+            self._erase(pick)
+            return []
+        vectors = [
+            replace(part, owners=part.owners + piece.start)
+            for piece, part in embedded_batches(batch, self._embedder)
+            if part is not None
+        ]
+        self._scopes.clear()
+        return [id_.hex() for id_ in self._vault.append(memories, joined(vectors), pick)]
+
+    def _checked(self, items: Iterable[Item]) -> tuple[list[Item], list[NewMemory]]:
+        if not isinstance(items, Iterable):
+            raise InvalidArgument("a batch is a list of items")
+        batch = list(items)
+        return batch, check_items(batch, self._embedder)
+
     # Reading
 
     def recall(
         self,
-        query: str,
+        query: str | None,
         *,
         k: int = 5,
         mode: str = "hybrid",
@@ -161,11 +212,14 @@ class Mimir:
         recency: float = 0.0,
         half_life_days: float = 30.0,
         importance: float = 0.0,
+        balance: float = 0.5,
+        vector: Sequence[float] | npt.NDArray[np.float32] | None = None,
+        among: Iterable[str] | None = None,
     ) -> list[Hit]:
         """Finds the memories that answer a query, best first.
 
         Args:
-            query: What to look for.
+            query: What to look for; None where a vector says it all, in a dense recall.
             k: How many hits at most, 1 to 10,000.
             mode: "dense" (vectors), "lexical" (BM25), or "hybrid" (both, spread along threads).
             namespace: Where to look; `descendants` includes the namespaces below it.
@@ -181,135 +235,29 @@ class Mimir:
             half_life_days: After how many days recency counts half.
             importance: A score grows by this share of itself, times the metadata field
                 "importance", a number from 0 to 1.
+            balance: What counts in a hybrid recall: from 0, words alone, to 1, vectors alone.
+            vector: The query's vector, [dimension], if the caller has it already.
+            among: Only memories of these ids; those that do not exist are passed over.
 
         Raises:
             InvalidText, InvalidArgument, InvalidNamespace, InvalidFilter: before any search.
-            SpaceMismatch: the vault's vectors are another model's.
+            SpaceMismatch: some vectors to search are another model's; "lexical" still works.
             VectorsLost: vector blocks are damaged; "lexical" still works.
         """
         place = check_namespace(namespace)  # None would stand for every namespace
-        scope = Scope.checked(place, descendants, thread, where, since, until)
+        scope = Scope.checked(place, descendants, thread, where, since, until, among)
         wanted = Query.checked(
-            query, k, mode, neighbours, spread=spread, diversity=diversity, recency=recency,
-            half_life_days=half_life_days, importance=importance,
+            query, k, mode, neighbours, has_vector=vector is not None, spread=spread,
+            diversity=diversity, recency=recency, half_life_days=half_life_days,
+            importance=importance, balance=balance,
         )  # fmt: skip
-        space = self._embedder.space
-        vector = None
+        space = direction = None
         if wanted.dense:
-            vector = checked_vectors([self._embedder.embed_query(query)], 1, space)[0]
+            space = self._embedder.space
+            found = self._embedder.embed_query(wanted.text) if vector is None else vector
+            direction = checked_vectors([found], 1, space)[0]
         with self._vault.view() as state:
-            return recall(state, scope, wanted, vector, space, self._scopes)
-
-    def get(
-        self,
-        id: str | None = None,
-        *,
-        key: str | None = None,
-        namespace: Namespace | str = DEFAULT_NAMESPACE,
-    ) -> Memory:
-        """Opens one memory by id, or by key within a namespace.
-
-        Raises:
-            NotFound: there is none, or it was forgotten.
-        """
-        name = check_name(key, "key")
-        if (id is None) == (name is None):
-            raise InvalidArgument("give either an id or a key")
-        with self._vault.view() as state:
-            ordinal = (
-                state.find(node_id(id))
-                if name is None
-                else state.catalog.by_key(check_namespace(namespace), name)
-            )
-            if ordinal is None or state.is_erased(ordinal):
-                raise NotFound("no such memory")
-            return open_memory(state, ordinal)
-
-    def known(
-        self, keys: Iterable[str], *, namespace: Namespace | str = DEFAULT_NAMESPACE
-    ) -> list[str | None]:
-        """The ids of the live memories that have these keys, None for keys nobody has."""
-        with self._vault.view() as state:
-            place = check_namespace(namespace)
-            found = [state.catalog.by_key(place, key) for key in keys]
-            return [None if one is None else state.node_id(one).hex() for one in found]
-
-    def thread(
-        self, name: str, *, namespace: Namespace | str = DEFAULT_NAMESPACE
-    ) -> list[Memory]:
-        """The memories of a thread, oldest first; empty if there is no such thread."""
-        checked = check_name(name, "thread name")
-        if checked is None:
-            raise InvalidArgument("a thread has a name")
-        with self._vault.view() as state:
-            ordinals = state.catalog.thread_ordinals(check_namespace(namespace), checked)
-            return [open_memory(state, int(ordinal)) for ordinal in ordinals]
-
-    def memories(
-        self,
-        *,
-        namespace: Namespace | str | None = None,
-        descendants: bool = False,
-        thread: str | None = None,
-        where: Mapping[str, Any] | None = None,
-        since: Time | None = None,
-        until: Time | None = None,
-    ) -> Iterator[Memory]:
-        """Every live memory that fits, in the order it was stored; all namespaces if none is given.
-
-        Memories forgotten while iterating are passed over.
-        """
-        scope = Scope.checked(namespace, descendants, thread, where, since, until)
-        with self._vault.view() as state:
-            ordinals = np.flatnonzero(scope.mask(state)).tolist()
-        for at in range(0, len(ordinals), 256):
-            with self._vault.view() as state:
-                alive = [o for o in ordinals[at : at + 256] if not state.is_erased(o)]
-                opened = [open_memory(state, ordinal) for ordinal in alive]
-            yield from opened
-
-    def lineage(self, id: str) -> Lineage:
-        """What a memory was made from and what was made from it, erased nodes included.
-
-        Raises:
-            NotFound: no node has that id.
-        """
-        with self._vault.view() as state:
-            start = state.find(node_id(id))
-            if start is None:
-                raise NotFound("no such memory")
-            return Lineage(
-                id,
-                relatives(state, start, state.catalog.parents),
-                relatives(state, start, state.catalog.children),
-            )
-
-    def namespaces(self) -> dict[Namespace, int]:
-        """The namespaces that hold memories, with how many each."""
-        with self._vault.view() as state:
-            return dict(sorted(state.catalog.namespaces().items()))
-
-    def threads(self, *, namespace: Namespace | str = DEFAULT_NAMESPACE) -> dict[str, int]:
-        """The named threads of a namespace, with how many memories each."""
-        with self._vault.view() as state:
-            return dict(state.catalog.threads(check_namespace(namespace)))
-
-    def stats(self) -> Stats:
-        """The vault in numbers."""
-        with self._vault.view() as state:
-            root = state.root
-            return Stats(
-                memories=root.nodes - root.erased,
-                erased=root.erased,
-                namespaces=len(state.catalog.namespaces()),
-                vectors={space.digest.hex()[:12]: space.rows for space in root.spaces},
-                vectors_lost=sum(len(space.lost_blocks) for space in state.spaces),
-                log_bytes=root.log_size,
-                file_bytes=self._path.stat().st_size,
-                tail=root.nodes - root.covered,
-                commits=root.commits,
-                indexed=all(not space.view.wants_graph for space in state.spaces),
-            )
+            return recall(state, scope, wanted, direction, space, self._scopes)
 
     # Forgetting
 
@@ -318,6 +266,7 @@ class Mimir:
         ids: Iterable[str] | str | None = None,
         *,
         key: str | None = None,
+        keys: Iterable[str] | None = None,
         namespace: Namespace | str | None = None,
         descendants: bool = False,
         thread: str | None = None,
@@ -335,6 +284,7 @@ class Mimir:
         Args:
             ids: One id or several.
             key: The memory of this key, in `namespace`, with what it superseded.
+            keys: The same for many; keys that nobody has are passed over.
             namespace, descendants, thread, where, since, until: Everything that fits all of them.
                 A thread, where or time without a namespace looks in the default namespace.
             cascade: Also forget what was derived from them.
@@ -346,7 +296,7 @@ class Mimir:
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         conditions = {"thread": thread, "where": where, "since": since, "until": until}
-        pick = picker(ids, key, namespace, descendants=descendants, **conditions)
+        pick = picker(ids, key, keys, namespace, descendants=descendants, **conditions)
         found: list[str] = []
 
         def chosen(state: State) -> npt.NDArray[np.int64]:
@@ -360,9 +310,12 @@ class Mimir:
             with self._vault.view() as state:
                 chosen(state)
         else:
-            self._scopes.clear()  # it holds copies of vectors
-            self._vault.erase(chosen)
+            self._erase(chosen)
         return Forgotten(tuple(found), dry_run)
+
+    def _erase(self, pick: Pick) -> None:
+        self._scopes.clear()  # it holds copies of vectors
+        self._vault.erase(pick)
 
     # Keeping
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mimir_core.dag import open_content, walk
+from mimir_core.dag import open_payload, walk
 from mimir_core.results import Memory, Relative
 from mimir_core.types import EdgeKind, from_micros
 from mimir_core.vault.state import State
@@ -19,14 +19,16 @@ def open_memory(state: State, ordinal: int) -> Memory:
     """Opens a live node, authenticated. Raises VaultDamaged."""
     record = state.record(ordinal)
     metadata = state.metadata(ordinal, record)
+    payload = open_payload(record, state.entry(ordinal))
     return Memory(
         id=record.id.hex(),
-        content=open_content(record, state.entry(ordinal)),
+        content=payload.content,
         time=from_micros(metadata.time),
         namespace=metadata.namespace,
         thread=metadata.thread_name,
         key=metadata.key,
         metadata=metadata.fields,
+        attachment=payload.attachment,
     )
 
 

@@ -48,23 +48,32 @@ class Query:
     recency: float = 0.0
     half_life_days: float = 30.0
     importance: float = 0.0
+    balance: float = 0.5
 
     @classmethod
     def checked(
-        cls, text: object, k: object, mode: str, neighbours: object, **weights: object
+        cls,
+        text: object,
+        k: object,
+        mode: str,
+        neighbours: object,
+        *,
+        has_vector: bool = False,
+        **weights: object,
     ) -> Query:
         """Raises InvalidText or InvalidArgument."""
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidText("the query is empty", hint="say what to look for")
-        _check_text(text)
         if mode not in MODES:
             raise InvalidArgument(f"mode is one of {', '.join(MODES)}")
+        if has_vector and mode == "lexical":
+            raise InvalidArgument("a lexical recall has no use for a vector")
+        if not (text is None and has_vector and mode == "dense"):  # else the vector says it all
+            _check_text(text)
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k is a whole number from 1 to {MAX_K}")
         if not isinstance(neighbours, int) or not 0 <= neighbours <= MAX_NEIGHBOURS:
             raise InvalidArgument(f"neighbours is a number from 0 to {MAX_NEIGHBOURS}")
         numbers = {name: _weight(name, value) for name, value in weights.items()}
-        return cls(text, k, mode, neighbours, **numbers)
+        return cls(str(text or ""), k, mode, neighbours, **numbers)
 
     @property
     def dense(self) -> bool:
@@ -72,7 +81,9 @@ class Query:
         return self.mode != "lexical"
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: object) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidText("the query is empty", hint="say what to look for")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:  # its own message would carry the text
@@ -84,7 +95,7 @@ def _check_text(text: str) -> None:
 def _weight(name: str, value: object) -> float:
     """A number in the range of its argument. Raises InvalidArgument."""
     low, high = (1e-6, 1e6) if name == "half_life_days" else (0.0, MAX_WEIGHT)
-    if name == "diversity":
+    if name in ("diversity", "balance"):
         high = 1.0
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not low <= float(value) <= high:  # type: ignore[arg-type]  # it is a number
@@ -97,11 +108,11 @@ def recall(
     scope: Scope,
     query: Query,
     vector: Floats | None,
-    space: VectorSpace,
+    space: VectorSpace | None,
     scopes: ScopeCache,
 ) -> list[Hit]:
     """The k best memories of the scope, opened; see `Mimir.recall`."""
-    searched = scopes.get(state, scope, None if vector is None else space)
+    searched = scopes.get(state, scope, space)
     wanted = max(_CANDIDATES, query.k)
     channels: list[Channel] = []
     if vector is not None and searched.dense is not None:
@@ -109,7 +120,8 @@ def recall(
     if query.mode != "dense":
         channels.append(_lexical(state, searched, query.text, wanted))
     if query.mode == "hybrid":
-        ranking = fuse(channels, _threads(state, searched, query.spread))
+        weights = {"dense": 2 * query.balance, "lexical": 2 * (1 - query.balance)}
+        ranking = fuse(channels, _threads(state, searched, query.spread), weights)
     else:
         ranking = alone(channels[0]) if channels else fuse([], _threads(state, searched, 0))
     ranking = replace(ranking, totals=_preferred(state, query, ranking))
@@ -126,15 +138,25 @@ def _threads(state: State, searched: Searched, spread: float) -> Threads:
 def _dense(dense: Dense, vector: Floats, wanted: int) -> Channel:
     column = dense.held.column
     direction = unit(vector, column.dimension)
-    rows, scores = dense.held.view.search(direction, wanted, dense.allowed)
-    owners = column.owners[rows].astype(np.int64)
-    if not column.one_each:
-        first = np.sort(np.unique(owners, return_index=True)[1])
-        owners, scores = owners[first], scores[first]
+    owners, scores = _nearest(dense, direction, wanted)
     mean, std = dense.population.moments(direction)
     return Channel(
         "dense", owners, scores, mean, std, lambda wanted: _cosines(column, direction, wanted)
     )
+
+
+def _nearest(dense: Dense, direction: Floats, wanted: int) -> tuple[Ordinals, Floats]:
+    """The memories whose best vectors are nearest, best first, with their cosines."""
+    column, asked = dense.held.column, wanted
+    while True:
+        rows, scores = dense.held.view.search(direction, asked, dense.allowed)
+        owners = column.owners[rows].astype(np.int64)
+        if column.one_each:
+            return owners, scores
+        first = np.sort(np.unique(owners, return_index=True)[1])
+        if len(first) >= wanted or len(rows) < asked:
+            return owners[first[:wanted]], scores[first[:wanted]]
+        asked *= 4
 
 
 def _cosines(column: VectorColumn, direction: Floats, ordinals: Ordinals) -> Floats:

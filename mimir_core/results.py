@@ -22,6 +22,7 @@ class Memory:
         thread: The name of its thread, if any.
         key: Its key within the namespace, if any.
         metadata: The caller's fields.
+        attachment: What was sealed beside the text without being indexed, if anything.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Memory:
     thread: str | None
     key: str | None
     metadata: Mapping[str, Any]
+    attachment: bytes | None = None
 
     @property
     def text(self) -> str:

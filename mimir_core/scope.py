@@ -34,6 +34,7 @@ class Scope:
     filter: Filter | None = None
     since: int | None = None
     until: int | None = None
+    ids: tuple[bytes, ...] | None = None
 
     @classmethod
     def checked(
@@ -44,6 +45,7 @@ class Scope:
         where: Mapping[str, Any] | None = None,
         since: Time | None = None,
         until: Time | None = None,
+        among: Iterable[str] | None = None,
     ) -> Scope:
         """Raises InvalidNamespace, InvalidFilter or InvalidArgument."""
         return cls(
@@ -53,7 +55,13 @@ class Scope:
             filter=None if where is None else compile_filter(where),
             since=None if since is None else to_micros(since),
             until=None if until is None else to_micros(until) + 1,
+            ids=None if among is None else _node_ids(among),
         )
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is one that callers use again and again."""
+        return self.filter is None and self.ids is None
 
     def mask(self, state: State) -> npt.NDArray[np.bool_]:
         """Which nodes are live and fit, bool [nodes]."""
@@ -64,12 +72,28 @@ class Scope:
             since=self.since,
             until=self.until,
         )
-        return mask if self.filter is None else mask & self.filter.mask(state.catalog)
+        if self.filter is not None:
+            mask &= self.filter.mask(state.catalog)
+        return mask if self.ids is None else mask & _mask_of(state, self.ids)
+
+
+def _mask_of(state: State, ids: Iterable[bytes]) -> npt.NDArray[np.bool_]:
+    found = [ordinal for id_ in ids if (ordinal := state.find(id_)) is not None]
+    mask = np.zeros(len(state.catalog), np.bool_)
+    mask[found] = True
+    return mask
+
+
+def _node_ids(ids: Iterable[str] | str) -> tuple[bytes, ...]:
+    if not isinstance(ids, Iterable):
+        raise InvalidArgument("ids are a list of ids, or one id")
+    return tuple(node_id(id_) for id_ in ([ids] if isinstance(ids, str) else ids))
 
 
 def picker(
     ids: Iterable[str] | str | None,
     key: str | None,
+    keys: Iterable[str] | None,
     namespace: Namespace | str | None,
     **conditions: Any,
 ) -> Pick:
@@ -81,15 +105,18 @@ def picker(
     """
     conditional = any(each is not None and each is not False for each in conditions.values())
     described = namespace is not None or conditional
-    if (ids is not None) + (key is not None or described) != 1:
-        raise InvalidArgument("select by ids, by key, or by namespace, thread, filter and time")
+    named = key is not None or keys is not None
+    if (ids is not None) + (named or described) != 1 or (key is not None and keys is not None):
+        raise InvalidArgument("select by ids, by keys, or by namespace, thread, filter and time")
     if ids is not None:
         return _by_ids(ids)
     where = DEFAULT_NAMESPACE if namespace is None else namespace
-    if key is not None:
+    if named:
         if conditional:
             raise InvalidArgument("a key selects by itself; it takes a namespace and nothing else")
-        return _by_key(check_namespace(where), key)
+        if key is not None:
+            return _by_key(check_namespace(where), key)
+        return _by_keys(check_namespace(where), keys)
     if conditions["where"] == {}:
         raise InvalidArgument("an empty filter selects nothing to forget")
     scope = Scope.checked(where, **conditions)
@@ -97,9 +124,7 @@ def picker(
 
 
 def _by_ids(ids: Iterable[str] | str) -> Pick:
-    if not isinstance(ids, Iterable):
-        raise InvalidArgument("ids are a list of ids, or one id")
-    wanted = [node_id(id_) for id_ in ([ids] if isinstance(ids, str) else ids)]
+    wanted = _node_ids(ids)
     if len(set(wanted)) != len(wanted):
         raise DuplicateKey("an id is given twice", hint="give each id once")
 
@@ -113,17 +138,34 @@ def _by_ids(ids: Iterable[str] | str) -> Pick:
 
 
 def _by_key(namespace: Namespace, key: str) -> Pick:
-    """The value of a key and what it superseded: an older value must not come back."""
     name = check_name(key, "key")
 
     def pick(state: State) -> npt.NDArray[np.int64]:
         newest = state.catalog.by_key(namespace, str(name))
         if newest is None:
             raise NotFound("no live memory has that key; nothing was forgotten")
-        values = walk([newest], partial(_superseded, state))
-        return np.array([o for o in sorted(values) if not state.is_erased(o)], np.int64)
+        return _with_history(state, [newest])
 
     return pick
+
+
+def _by_keys(namespace: Namespace, keys: object) -> Pick:
+    """The same for many keys; those that nobody has are passed over."""
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidArgument("keys are a list of keys")
+    names = [str(check_name(key, "key") or "") for key in keys]
+
+    def pick(state: State) -> npt.NDArray[np.int64]:
+        found = [state.catalog.by_key(namespace, name) for name in names]
+        return _with_history(state, [newest for newest in found if newest is not None])
+
+    return pick
+
+
+def _with_history(state: State, newest: list[int]) -> npt.NDArray[np.int64]:
+    """The values of keys and what they superseded: an older value must not come back."""
+    values = walk(newest, partial(_superseded, state))
+    return np.array([o for o in sorted(values) if not state.is_erased(o)], np.int64)
 
 
 def _superseded(state: State, ordinal: int) -> list[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mimir_core.embedding import VectorSpace
-from mimir_core.errors import SpaceMismatch, VectorsLost
+from mimir_core.errors import NotFound, SpaceMismatch, VectorsLost
 from mimir_core.index.moments import Population
 from mimir_core.intake import space_digest
 from mimir_core.scope import Scope
@@ -48,7 +49,7 @@ class ScopeCache:
 
     def __init__(self) -> None:
         self._of: tuple[State, Root] | None = None
-        self._scopes: OrderedDict[Scope, Searched] = OrderedDict()
+        self._scopes: OrderedDict[tuple[Scope, VectorSpace], Searched] = OrderedDict()
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -59,27 +60,31 @@ class ScopeCache:
         """What the scope holds; without a vector space, only what needs none.
 
         Raises:
-            SpaceMismatch, VectorsLost: the vault has no vectors of this space to search.
+            VectorsLost: vectors of this space are damaged.
+            SpaceMismatch: the scope holds vectors of another one.
         """
         if self._of is None or self._of[0] is not state or self._of[1] is not state.root:
             self.clear()
             self._of = state, state.root
-        held = None if space is None else _space(state, space)
-        if scope.filter is not None or space is None:
-            return _searched(state, scope, held)
-        found = self._scopes.get(scope)
+        if space is None or not scope.lasting:
+            return _searched(state, scope, space)
+        known = scope, space
+        found = self._scopes.get(known)
         if found is None:
-            found = self._scopes[scope] = _searched(state, scope, held)
-        self._scopes.move_to_end(scope)
+            found = self._scopes[known] = _searched(state, scope, space)
+        self._scopes.move_to_end(known)
         if len(self._scopes) > _KEPT:
             self._scopes.popitem(last=False)
         return found
 
 
-def _searched(state: State, scope: Scope, held: SpaceState | None) -> Searched:
+def _searched(state: State, scope: Scope, space: VectorSpace | None) -> Searched:
+    held = None if space is None else _space(state, space)
     mask = scope.mask(state)
     count = int(np.count_nonzero(mask))
     everything = count == int(np.count_nonzero(state.catalog.live))
+    if space is not None and any(o.owns_any(mask) for o in state.spaces if o is not held):
+        raise SpaceMismatch("the vectors to search were made by another model")
     dense = None if held is None else _dense(held, mask, everything)
     return Searched(mask, count, everything, dense)
 
@@ -94,13 +99,26 @@ def _dense(held: SpaceState, mask: Mask, everything: bool) -> Dense | None:
     return Dense(held, None if everything else allowed, Population(held.column, rows))
 
 
+def stored_vectors(
+    state: State, ids: Sequence[bytes], space: VectorSpace
+) -> npt.NDArray[np.float32]:
+    """Each memory's first vector, float32 [n, dimension]. Raises NotFound, VectorsLost."""
+    held = _space(state, space)
+    ordinals = [state.find(id_) for id_ in ids]
+    if held is None or not all(o is not None and not state.is_erased(o) for o in ordinals):
+        raise NotFound("no such memory, or none with a vector of this model")
+    rows = held.column.first_rows(np.array(ordinals, np.int64))
+    if (rows < 0).any():
+        raise NotFound("a memory has no vector of this model")
+    return held.column.vectors(rows)
+
+
 def _space(state: State, space: VectorSpace) -> SpaceState | None:
+    """The vectors of this model; None while there are none. Raises VectorsLost."""
     digest = space_digest(space)
     for held, stored in zip(state.spaces, state.root.spaces, strict=True):
         if stored.digest == digest:
             if held.lost_blocks:
                 raise VectorsLost("vector blocks of this vault are damaged")
             return held
-    if state.spaces:
-        raise SpaceMismatch("the vault's vectors were made by another model")
     return None

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "mimir_core" / "embedding" / "build"
 
 FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results",
-          "searched")
+          "searched", "lookup")
 PEERS = ("dag", "index", "embedding", "storage")
 GROUND = ("types", "encoding")
 RANKS = (

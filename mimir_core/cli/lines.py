@@ -15,8 +15,8 @@ without an id gets a key from its conversation, session, speaker, time and text 
 came before in the file, so that importing it again adds nothing.
 
 A line with `"mimir": 1` is what `export` writes: namespace, thread, key, time, metadata and content
-exactly as they were, dates as {"$date": ...} and {"$time": ...}, bytes as `base64`. Edges are not
-in it, but for the order of threads, which the order of lines gives.
+exactly as they were, dates as {"$date": ...} and {"$time": ...}, bytes as `base64`, and so an
+`attachment`. Edges are not in it, but for the order of threads, which the order of lines gives.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class LineReader:
             key=check_name(key, "key"),
             time=read_time(str(fields.get("time"))),
             metadata={name: _decoded(value) for name, value in metadata.items()},
+            attachment=_exported_attachment(fields),
         )
 
     def _note(self, namespace: Namespace, key: str | None) -> None:
@@ -140,6 +141,7 @@ def export_line(memory: Memory) -> dict[str, Any]:
         "time": memory.time.isoformat(),
         "metadata": {name: _encoded(value) for name, value in memory.metadata.items()},
         **({"text": content} if isinstance(content, str) else {"base64": content}),
+        **({} if memory.attachment is None else {"attachment": memory.attachment}),
     }
 
 
@@ -191,9 +193,18 @@ def _exported_content(fields: Mapping[str, Any]) -> str | bytes:
         content = base64.b64decode(fields["base64"], validate=True)
     except (ValueError, TypeError):
         raise InvalidText("the bytes are not base64") from None
-    if not 1 <= len(content) <= MAX_CONTENT_BYTES:
-        raise InvalidText("the bytes are empty or too long")
+    if len(content) > MAX_CONTENT_BYTES:
+        raise InvalidText("the bytes are too long")
     return content
+
+
+def _exported_attachment(fields: Mapping[str, Any]) -> bytes | None:
+    if fields.get("attachment") is None:
+        return None
+    try:
+        return base64.b64decode(fields["attachment"], validate=True)
+    except (ValueError, TypeError):
+        raise InvalidText("the attachment is not base64") from None
 
 
 def _digest(parts: Sequence[object]) -> bytes:

@@ -1,7 +1,7 @@
 """The DAG of memories: what a node is, how it is recorded, how edges are walked. No I/O."""
 
-from mimir_core.dag.node import Draft, Link, Metadata, Parent, SealedNode, seal
-from mimir_core.dag.opening import open_content, open_link, open_metadata, verify_node
+from mimir_core.dag.node import Draft, Link, Metadata, Parent, Payload, SealedNode, seal
+from mimir_core.dag.opening import open_link, open_metadata, open_payload, verify_node
 from mimir_core.dag.record import ErasureRecord, NodeRecord, Record, read_record, read_records
 from mimir_core.dag.walk import walk
 
@@ -12,11 +12,12 @@ __all__ = [
     "Metadata",
     "NodeRecord",
     "Parent",
+    "Payload",
     "Record",
     "SealedNode",
-    "open_content",
     "open_link",
     "open_metadata",
+    "open_payload",
     "read_record",
     "read_records",
     "seal",

@@ -19,7 +19,8 @@ DEVICE_SIZE = 8
 _NO_THREAD = bytes(THREAD_SIZE)
 _HEAD = struct.Struct(f"<{THREAD_SIZE}s{DEVICE_SIZE}sQH")
 _PARENT = struct.Struct("<B32s")
-_TEXT, _BYTES = b"\x00", b"\x01"
+_TEXT, _BYTES, _ATTACHED = b"\x00", b"\x01", b"\x02"
+_TEXT_SIZE = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,12 +86,46 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Payload:
+    """What a memory says: text or bytes, and what is kept beside a text without being indexed."""
+
+    content: str | bytes
+    attachment: bytes | None = None
+
+    def encode(self) -> bytes:
+        """One byte of type, then the bytes. Raises ValueError for an attachment to bytes."""
+        if isinstance(self.content, bytes):
+            if self.attachment is not None:
+                raise ValueError("only a text has an attachment")
+            return _BYTES + self.content
+        text = self.content.encode("utf-8")
+        if self.attachment is None:
+            return _TEXT + text
+        return _ATTACHED + _TEXT_SIZE.pack(len(text)) + text + self.attachment
+
+    @classmethod
+    def decode(cls, data: bytes) -> Payload:
+        """Raises ValueError if `data` is not an encoded payload."""
+        kind, body = data[:1], data[1:]
+        if kind == _TEXT:
+            return cls(body.decode("utf-8"))
+        if kind == _BYTES:
+            return cls(body)
+        if kind != _ATTACHED or len(body) < _TEXT_SIZE.size:
+            raise ValueError("payload of an unknown type")
+        end = _TEXT_SIZE.size + _TEXT_SIZE.unpack_from(body)[0]
+        if end > len(body):
+            raise ValueError("payload of the wrong length")
+        return cls(body[_TEXT_SIZE.size : end].decode("utf-8"), body[end:])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Draft:
     """A node before it is sealed."""
 
     link: Link
     metadata: Metadata
-    content: str | bytes
+    payload: Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +142,7 @@ class SealedNode:
 
 def seal(draft: Draft) -> SealedNode:
     """Seals a draft under a fresh secret."""
-    payload = encode_content(draft.content)
-    parts, secret = nodes.seal_node(draft.link.encode(), draft.metadata.encode(), payload)
+    link, metadata, payload = draft.link, draft.metadata, draft.payload
+    parts, secret = nodes.seal_node(link.encode(), metadata.encode(), payload.encode())
     record = NodeRecord(parts)
     return SealedNode(record.id, record.encode(), secret)
-
-
-def encode_content(content: str | bytes) -> bytes:
-    """A payload's plaintext: one byte of type, then the bytes."""
-    if isinstance(content, str):
-        return _TEXT + content.encode("utf-8")
-    return _BYTES + content
-
-
-def decode_content(payload: bytes) -> str | bytes:
-    """Raises ValueError if `payload` is not an encoded content."""
-    kind, body = payload[:1], payload[1:]
-    if kind == _TEXT:
-        return body.decode("utf-8")
-    if kind == _BYTES:
-        return body
-    raise ValueError("payload of an unknown type")

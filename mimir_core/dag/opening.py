@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mimir_core.crypto import nodes
 from mimir_core.crypto.aead import OpenFailed
-from mimir_core.dag.node import Link, Metadata, decode_content
+from mimir_core.dag.node import Link, Metadata, Payload
 from mimir_core.dag.record import NodeRecord
 from mimir_core.errors import VaultDamaged
 
@@ -37,11 +37,11 @@ def open_metadata(record: NodeRecord, secret: bytes) -> Metadata:
         raise VaultDamaged(_DAMAGED) from error
 
 
-def open_content(record: NodeRecord, secret: bytes) -> str | bytes:
+def open_payload(record: NodeRecord, secret: bytes) -> Payload:
     """Raises VaultDamaged if the payload does not open."""
     try:
         parts = record.parts
-        return decode_content(nodes.open_payload(secret, parts.uid, parts.payload))
+        return Payload.decode(nodes.open_payload(secret, parts.uid, parts.payload))
     except (OpenFailed, ValueError) as error:
         raise VaultDamaged(_DAMAGED) from error
 
@@ -61,5 +61,5 @@ def verify_node(record: NodeRecord, entry: bytes, *, erased: bool) -> Link:
         raise VaultDamaged("a memory's key does not match its commitment")
     if not erased:
         open_metadata(record, entry)
-        open_content(record, entry)
+        open_payload(record, entry)
     return link

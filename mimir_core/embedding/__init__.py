@@ -1,5 +1,6 @@
 """Texts to vectors: the `Embedder` protocol, the built-in MiniLM, and an embedder for tests."""
 
+from mimir_core.embedding.functions import FunctionEmbedder
 from mimir_core.embedding.hashing import HashEmbedder
 from mimir_core.embedding.minilm import Embedding, MiniLM
 from mimir_core.embedding.pooling import embed_whole
@@ -8,6 +9,7 @@ from mimir_core.embedding.space import Embedder, Vectors, VectorSpace
 __all__ = [
     "Embedder",
     "Embedding",
+    "FunctionEmbedder",
     "HashEmbedder",
     "MiniLM",
     "VectorSpace",

@@ -12,6 +12,7 @@ A filter is a dict. Its entries must all hold:
 | `$ne`, `$nin` | does not, or is missing |
 | `$lt $lte $gt $gte` | is of the value's kind (number, text, time) and in that order to it |
 | `$contains` | is a list with the value as an element, or a text with it as a substring |
+| `$icontains` | is a text with the value as a substring, upper and lower case alike |
 | `$exists` | is present (`True`) or missing (`False`); a null is present |
 
 Integers and floats compare by value and a bool is neither; a date is its midnight in UTC; texts
@@ -222,6 +223,17 @@ class _Contains(_FieldCondition):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class _ContainsFolded(_FieldCondition):
+    part: str
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str) and self.part in value.casefold()
+
+    def rows_of(self, column: Field, length: int) -> Bools:
+        return self.ask(column, length, self.part)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class _Exists(_FieldCondition):
     def holds(self, value: Any) -> bool:
         return True
@@ -302,6 +314,12 @@ def _contains(name: str, operand: object) -> Condition:
     return _Contains(name, _checked(operand))
 
 
+def _contains_folded(name: str, operand: object) -> Condition:
+    if not isinstance(operand, str):
+        raise InvalidFilter("$icontains takes a text")
+    return _ContainsFolded(name, operand.casefold())
+
+
 def _exists(name: str, operand: object) -> Condition:
     if not isinstance(operand, bool):
         raise InvalidFilter("$exists takes true or false")
@@ -318,5 +336,6 @@ _OPERATORS: Final[dict[str, Callable[[str, object], Condition]]] = {
     "$gt": _ordered(operator.gt),
     "$gte": _ordered(operator.ge),
     "$contains": _contains,
+    "$icontains": _contains_folded,
     "$exists": _exists,
 }

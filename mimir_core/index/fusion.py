@@ -16,7 +16,7 @@ alone, are not moved by what stands beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,14 +133,23 @@ class Ranking:
     sources: Ordinals
 
 
-def fuse(channels: Sequence[Channel], threads: Threads) -> Ranking:
-    """Ranks all memories that a channel named, and, if scores spread, their neighbours."""
+def fuse(
+    channels: Sequence[Channel], threads: Threads, weights: Mapping[str, float] | None = None
+) -> Ranking:
+    """Ranks all memories that a channel named, and, if scores spread, their neighbours.
+
+    Args:
+        weights: What each channel's worth is multiplied by, by its name; 1 if not given.
+    """
     pool = _distinct([channel.ordinals for channel in channels])
     spreading = threads.strength > 0 and len(pool) > 0
     if spreading:
         pool = _distinct([pool, threads.permitted(threads.around(pool).ravel())])
     scores = [channel.score(pool) for channel in channels]
     worths = [channel.worth(each) for channel, each in zip(channels, scores, strict=True)]
+    for at, channel in enumerate(channels):
+        if weights is not None and weights[channel.name] != 1:
+            worths[at] = worths[at] * np.float32(weights[channel.name])
     parts = {channel.name: each for channel, each in zip(channels, worths, strict=True)}
     nothing = np.zeros(len(pool), np.float32)
     own, ties = sum(worths, nothing), scores[0] if scores else nothing

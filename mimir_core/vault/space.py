@@ -63,6 +63,11 @@ class SpaceState:
             self.column.zero(rows)
             self.view.removed(rows)
 
+    def owns_any(self, mask: npt.NDArray[np.bool_]) -> bool:
+        """Whether any of the nodes in a mask, bool [nodes], has a vector here."""
+        owners = self.column.owners
+        return bool(mask[owners[owners < len(mask)]].any())  # an erased row has no owner
+
     def rows_of(self, ordinals: Rows) -> Rows:
         """The rows that these nodes own."""
         return self.column.rows_of(ordinals)

@@ -17,9 +17,9 @@ from mimir_core.crypto.blocks import CONTENT_SIZE
 from mimir_core.dag import (
     ErasureRecord,
     NodeRecord,
-    open_content,
     open_link,
     open_metadata,
+    open_payload,
     read_record,
     read_records,
 )
@@ -295,7 +295,7 @@ class State:
         link = open_link(record, entry, erased=erased)
         if erased:
             return NewNode(record.id, offset, size, link, None, [])
-        content = open_content(record, entry)
+        content = open_payload(record, entry).content
         metadata = open_metadata(record, entry)
         terms = analyze(spoken(content, metadata.fields)) if isinstance(content, str) else []
         return NewNode(record.id, offset, size, link, metadata, terms)

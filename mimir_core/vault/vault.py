@@ -129,21 +129,28 @@ class Vault:
     # Changing
 
     def append(
-        self, memories: Sequence[NewMemory], vectors: NewVectors | None = None
+        self,
+        memories: Sequence[NewMemory],
+        vectors: NewVectors | None = None,
+        erase: Select | None = None,
     ) -> list[bytes]:
         """Stores memories in one durable transaction; returns their ids, 32 bytes each.
 
+        Args:
+            erase: Names what the same transaction erases, in the newest state.
+
         Raises:
-            DuplicateKey, NotFound, LimitExceeded: nothing was written.
+            DuplicateKey, NotFound, LimitExceeded, SpaceMismatch: nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: written, but what it superseded is not yet scrubbed.
         """
-        if any(memory.key is not None for memory in memories):
+        if erase is not None or any(memory.key is not None for memory in memories):
             self._settle()
         with self._locked():
             with self.exclusive() as state:
                 edit = Edit(state.container)
-                staged = stage_append(state, edit, memories, vectors)
+                gone = [] if erase is None else erase(state).tolist()
+                staged = stage_append(state, edit, memories, vectors, gone)
                 self.commit(state, edit, staged)
             self._after_commit(erasing=bool(staged.erased))
             self._checkpointer.consider(state)

@@ -11,14 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from mimir_core.crypto import nodes as node_crypto
-from mimir_core.dag import Draft, ErasureRecord, Link, Metadata, Parent, SealedNode, seal
+from mimir_core.dag import (
+    Draft,
+    ErasureRecord,
+    Link,
+    Metadata,
+    Parent,
+    Payload,
+    SealedNode,
+    seal,
+)
 from mimir_core.dag.node import THREAD_SIZE
-from mimir_core.errors import DuplicateKey, NotFound, SpaceMismatch
+from mimir_core.errors import DuplicateKey, LimitExceeded, NotFound, SpaceMismatch
 from mimir_core.types import EdgeKind, Namespace
 from mimir_core.vault.edit import Edit, with_length
-from mimir_core.vault.layout import NO_KEY, Root, Space, Stream, vector_rows
+from mimir_core.vault.layout import MAX_SPACES, NO_KEY, Root, Space, Stream, vector_rows
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, encode_segment
-from mimir_core.vault.space import VectorRows
+from mimir_core.vault.space import SpaceState, VectorRows
 from mimir_core.vault.state import NewNode, State
 
 
@@ -34,6 +43,7 @@ class NewMemory:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     derived_from: tuple[bytes, ...] = ()
     keep_history: bool = False
+    attachment: bytes | None = None
     terms: list[str] = field(default_factory=list)
 
 
@@ -96,7 +106,7 @@ class Placer:
         metadata = Metadata(
             memory.time, memory.namespace, memory.thread, memory.key, memory.metadata
         )
-        sealed = seal(Draft(link, metadata, memory.content))
+        sealed = seal(Draft(link, metadata, Payload(memory.content, memory.attachment)))
         if memory.thread is not None and thread is not None:
             self._heads[memory.namespace, memory.thread] = thread, [sealed.id]
         return sealed, link, metadata
@@ -140,9 +150,17 @@ class Placer:
 
 
 def stage_append(
-    state: State, edit: Edit, memories: Sequence[NewMemory], vectors: NewVectors | None
+    state: State,
+    edit: Edit,
+    memories: Sequence[NewMemory],
+    vectors: NewVectors | None,
+    erased: Iterable[int] = (),
 ) -> Staged:
-    """Stages new memories with their vectors, and the erasure of what they supersede."""
+    """Stages new memories with their vectors, and the erasure of others.
+
+    Args:
+        erased: Ordinals to erase beside those that the new memories supersede.
+    """
     placer = Placer(state)
     staged = Staged(state.root)
     offset = state.root.log_size
@@ -160,10 +178,29 @@ def stage_append(
         log_size=edit.append_log(state.root.log_size, log),
         nodes=state.root.nodes + len(memories),
     )
+    gone = placer.superseded.union(erased)
     if vectors is not None:
+        _check_space(state, {memories[i].namespace for i in vectors.owners}, vectors, gone)
         stage_vectors(edit, staged, vectors, first=state.root.nodes)
-    stage_erase(state, edit, staged, placer.superseded)
+    stage_erase(state, edit, staged, gone)
     return staged
+
+
+def _check_space(
+    state: State, namespaces: Iterable[Namespace], vectors: NewVectors, gone: Iterable[int]
+) -> None:
+    """Raises SpaceMismatch if a namespace would hold vectors of two models."""
+    model = vectors.digest, vectors.codes.shape[1]
+    stored = zip(state.spaces, state.root.spaces, strict=True)
+    others = [held for held, space in stored if (space.digest, space.dimension) != model]
+    if not others:
+        return
+    mask = np.zeros(len(state.catalog), np.bool_)
+    for namespace in namespaces:
+        mask |= state.catalog.mask(namespace)
+    mask[list(gone)] = False
+    if any(held.owns_any(mask) for held in others):
+        raise SpaceMismatch("the namespace's vectors were made by another model")
 
 
 def stage_erase(state: State, edit: Edit, staged: Staged, erased: Iterable[int]) -> None:
@@ -219,15 +256,19 @@ def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -
     """Stages vector rows; owner i of `vectors` is the node of ordinal `first` + i.
 
     Raises:
-        SpaceMismatch: if the vault holds vectors, and they are another model's.
+        LimitExceeded: if the vault has no room for vectors of another model.
     """
     if not len(vectors.codes):
         return
-    spaces = list(staged.root.spaces) or [Space(vectors.digest, vectors.codes.shape[1])]
+    spaces = list(staged.root.spaces)
     models = [(space.digest, space.dimension) for space in spaces]
-    if (vectors.digest, vectors.codes.shape[1]) not in models:
-        raise SpaceMismatch("the vault's vectors were made by another model")
-    number = models.index((vectors.digest, vectors.codes.shape[1]))
+    model = vectors.digest, vectors.codes.shape[1]
+    if model not in models:
+        if len(spaces) == MAX_SPACES:
+            raise LimitExceeded(f"a vault holds vectors of at most {MAX_SPACES} models")
+        spaces.append(Space(*model))
+        models.append(model)
+    number = models.index(model)
     rows = spaces[number].rows
     owners = (vectors.owners + first).astype(np.uint32)
     staged.rows[number] = vectors.codes, vectors.scales, owners
@@ -236,13 +277,11 @@ def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -
     staged.root = replace(staged.root, spaces=tuple(spaces))
 
 
-def stage_blank_blocks(state: State, edit: Edit) -> None:
+def stage_blank_blocks(edit: Edit, space: SpaceState) -> None:
     """Stages damaged vector blocks as rows of nobody, which is what memory holds of them."""
-    for space in state.spaces:
-        per_block = vector_rows(space.dimension)
-        for index in space.lost_blocks:
-            edit.replace(Stream.VECTORS + space.number, index)
-            rows = slice(index * per_block, min((index + 1) * per_block, len(space.column)))
-            column = space.column
-            pieces = column.codes[rows], column.scales[rows], column.owners[rows]
-            edit.set_rows(space.number, rows.start, *pieces)
+    per_block, column = vector_rows(space.dimension), space.column
+    for index in space.lost_blocks:
+        edit.replace(Stream.VECTORS + space.number, index)
+        rows = slice(index * per_block, min((index + 1) * per_block, len(column)))
+        pieces = column.codes[rows], column.scales[rows], column.owners[rows]
+        edit.set_rows(space.number, rows.start, *pieces)

@@ -18,9 +18,10 @@ from mimir_core.dag import (
     Metadata,
     NodeRecord,
     Parent,
-    open_content,
+    Payload,
     open_link,
     open_metadata,
+    open_payload,
     read_record,
     read_records,
     seal,
@@ -64,7 +65,10 @@ metadata = st.builds(
     st.none() | texts,
     st.dictionaries(texts.filter(bool), values, max_size=5),
 )
-drafts = st.builds(Draft, links, metadata, texts | st.binary(max_size=60))
+payloads = st.builds(Payload, texts | st.binary(max_size=60)) | st.builds(
+    Payload, texts, st.binary(max_size=60)
+)
+drafts = st.builds(Draft, links, metadata, payloads)
 
 
 @given(drafts)
@@ -77,7 +81,7 @@ def test_a_node_opens_as_it_was_sealed(draft: Draft) -> None:
     assert record.encode() == sealed.record
     assert open_link(record, sealed.secret, erased=False) == draft.link
     assert open_metadata(record, sealed.secret) == draft.metadata
-    assert open_content(record, sealed.secret) == draft.content
+    assert open_payload(record, sealed.secret) == draft.payload
     assert verify_node(record, sealed.secret, erased=False) == draft.link
 
 
@@ -89,7 +93,7 @@ def test_an_erased_node_keeps_its_link_alone(draft: Draft) -> None:
     assert isinstance(record, NodeRecord)
     entry = erased_secret(sealed.secret, record.parts.uid)
     assert verify_node(record, entry, erased=True) == draft.link
-    for opening in (open_metadata, open_content):
+    for opening in (open_metadata, open_payload):
         with pytest.raises(VaultDamaged):
             opening(record, entry)
     with pytest.raises(VaultDamaged):

@@ -16,7 +16,7 @@ from mimir_core.index import hnsw, vectors
 from mimir_core.index.columns import ERASED, Mask, VectorColumn, quantize
 from mimir_core.index.flat import FlatIndex
 from mimir_core.index.graph import GraphState
-from mimir_core.index.hnsw import HnswIndex
+from mimir_core.index.hnsw import MAX_HOLES, HnswIndex
 from mimir_core.index.vectors import VectorView
 
 from .vectors import clustered, filled, truth
@@ -332,6 +332,8 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule()
     def extend(self) -> None:
+        if self.index.removed_share > MAX_HOLES:  # as the view does: new rows hardly link to holes
+            self.index = HnswIndex(self.column)
         self.index.extend()
 
     @rule()

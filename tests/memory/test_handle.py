@@ -94,13 +94,13 @@ def instances() -> list[Any]:
     write, dag = mimir_core.vault.write, mimir_core.dag
     metadata = dag.Metadata(0, (SECRET,), SECRET, SECRET, {SECRET: SECRET})
     link = dag.Link(None, bytes(8), 1)
-    sealed = dag.seal(dag.Draft(link, metadata, SECRET))
+    sealed = dag.seal(dag.Draft(link, metadata, dag.Payload(SECRET)))
     return [
         Item(SECRET, namespace=SECRET, **with_secret),
         write.NewMemory(SECRET, (SECRET,), 0, SECRET, SECRET, {SECRET: SECRET}, terms=[SECRET]),
         mimir_core.vault.state.NewNode(bytes(32), 0, 0, link, metadata, [SECRET]),
         metadata,
-        dag.Draft(link, metadata, SECRET),
+        dag.Draft(link, metadata, dag.Payload(SECRET)),
         sealed,
         mimir_core.recall.Query.checked(SECRET, 5, "dense", 0),
         mimir_core.scope.Scope.checked(SECRET, False, SECRET, {SECRET: SECRET}),
