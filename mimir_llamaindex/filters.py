@@ -31,7 +31,7 @@ from llama_index.core.vector_stores.types import (
 
 from mimir_core.errors import InvalidFilter
 
-__all__ = ["DOCUMENT", "field_name", "user_name", "where"]
+__all__ = ["DOCUMENT", "field_name", "where"]
 
 Where: TypeAlias = dict[str, Any]
 
@@ -46,11 +46,6 @@ MAX_DEPTH: Final = 32
 def field_name(key: str) -> str:
     """The core's name for a user's field: its own, with ":" before what the core keeps or we do."""
     return f":{key}" if not key or key[0] in ":$" else key
-
-
-def user_name(field: str) -> str:
-    """The reverse of `field_name`."""
-    return field.removeprefix(":")
 
 
 def where(filters: MetadataFilters | None) -> Where | None:

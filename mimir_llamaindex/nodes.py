@@ -47,7 +47,7 @@ def key_of(name: str) -> str:
     if not isinstance(name, str):
         raise InvalidArgument("the id of a node or document is a text")
     data = name.encode("utf-8", "surrogatepass")
-    if 0 < len(data) <= _MAX_KEY_BYTES and name.isprintable() and not name.startswith(_DIGEST):
+    if 0 < len(data) <= _MAX_KEY_BYTES and not name.startswith(_DIGEST):
         return name
     return _DIGEST + hashlib.sha256(data).hexdigest()
 
@@ -153,8 +153,7 @@ def _names(kind: type[BaseNode]) -> list[str]:
 def _class(names: list[str], class_name: str | None) -> type[BaseNode]:
     """The loaded class of this name, or else of the nearest ancestor: nothing is imported."""
     if names[0] not in _classes:
-        for kind in _descendants(BaseNode):
-            _classes[_names(kind)[0]] = kind
+        _classes.update((_names(kind)[0], kind) for kind in _descendants(BaseNode))  # type: ignore[type-abstract]  # it is only asked for its subclasses
     for name in names:
         if name in _classes:
             return _classes[name]

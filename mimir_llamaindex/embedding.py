@@ -1,0 +1,145 @@
+"""`MimirEmbedding`: the built-in embedding model, for indexes that need no key and no torch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from itertools import accumulate
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.bridge.pydantic import PrivateAttr
+
+from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM
+from mimir_core.errors import EmbeddingError, InvalidArgument, NotSerializable
+
+__all__ = ["MimirEmbedding", "handles"]
+
+BATCH = 256
+_MAX_WINDOWS = 64
+
+
+class MimirEmbedding(BaseEmbedding):
+    """The embedding model of a vault, or the built-in MiniLM; runs on this machine alone.
+
+    Vectors have unit length, and 384 components if they are MiniLM's. A text that is longer than
+    the model reads at once counts by its beginning and by all its windows. `model_name` holds the
+    digest of the model, so that caches know one model from another.
+
+    Args:
+        mimir: An open vault whose embedder to use; the built-in MiniLM if not given.
+        embed_batch_size: Texts embedded at a time.
+        options: Further fields of `BaseEmbedding`.
+
+    Raises:
+        ModelMissing: The model was not built into this installation.
+        InvalidText: A text is empty or not text.
+    """
+
+    _embedder: Embedder = PrivateAttr()
+    _built_in: bool = PrivateAttr()
+
+    def __init__(
+        self, mimir: Mimir | None = None, *, embed_batch_size: int = BATCH, **options: Any
+    ) -> None:
+        embedder: Embedder = MiniLM() if mimir is None else mimir.embedder
+        options["model_name"] = f"mimir-{embedder.space.digest}"
+        super().__init__(embed_batch_size=embed_batch_size, **options)
+        self._embedder = embedder
+        self._built_in = mimir is None
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "MimirEmbedding"
+
+    @property
+    def embedder(self) -> Embedder:
+        """What embeds, as the core knows it."""
+        return self._embedder
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        vector: Embedding = self._embedder.embed_query(query).tolist()
+        return vector
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        vectors: list[Embedding] = _embed_whole(self._embedder, texts).tolist()
+        return vectors
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        return await asyncio.to_thread(self._get_query_embedding, query)
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+    def __reduce__(self) -> Any:
+        """The built-in model is made anew where it is needed, as an ingestion's workers do."""
+        if not self._built_in:
+            raise NotSerializable("the embedder of an open Mimir cannot be pickled")
+        remade = partial(
+            MimirEmbedding, embed_batch_size=self.embed_batch_size, num_workers=self.num_workers
+        )
+        return remade, ()
+
+
+def handles(mimir: Mimir, model: BaseEmbedding | str | None) -> Callable[[int], Mimir]:
+    """A function from the length of vectors to the handle on the vault for vectors of a model.
+
+    Raises:
+        InvalidArgument: the model is neither an embedding model nor a name.
+    """
+    if isinstance(model, MimirEmbedding):
+        own = mimir.with_embedder(model.embedder)
+        return lambda dimension: own
+    if isinstance(model, BaseEmbedding):
+        model = f"{model.class_name()} {model.model_name}"
+    if model is not None and (not isinstance(model, str) or not model):
+        raise InvalidArgument("a model is an embedding model or its name")
+    name = "llamaindex" if model is None else f"llamaindex {model}"
+
+    @lru_cache(maxsize=16)
+    def handle(dimension: int) -> Mimir:
+        return mimir.with_embedder(FunctionEmbedder(name, _refuse, dimension=dimension))
+
+    return handle
+
+
+def _refuse(texts: list[str]) -> NoReturn:
+    raise EmbeddingError("the index embeds, not the vault", hint="query through the index")
+
+
+def _embed_whole(embedder: Embedder, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Vectors as the vault itself makes them of texts, their tails included."""
+    cut: Callable[[str], list[str]] | None = getattr(embedder, "windows", None)
+    if cut is None:
+        return embedder.embed_documents(texts)
+    pieces = [_spread(cut(text)) for text in texts]
+    vectors = embedder.embed_documents([piece for each in pieces for piece in each])
+    if len(vectors) == len(texts):
+        return vectors
+    ends = accumulate(map(len, pieces))
+    return np.stack([_pooled(vectors[e - len(p) : e]) for e, p in zip(ends, pieces, strict=True)])
+
+
+def _spread(pieces: list[str]) -> list[str]:
+    if len(pieces) <= _MAX_WINDOWS:
+        return pieces
+    return [pieces[at] for at in np.linspace(0, len(pieces) - 1, _MAX_WINDOWS).astype(int)]
+
+
+def _pooled(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    head: npt.NDArray[np.float32] = windows[0]
+    return head if len(windows) == 1 else _unit(head + _unit(windows.mean(axis=0)))
+
+
+def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = vector / np.linalg.norm(vector)
+    return unit
