@@ -1,0 +1,477 @@
+"""`MimirSaver`: LangGraph's checkpoints in a vault, sealed and bound."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import unicodedata
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any, NoReturn, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.base.id import uuid6
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from mimir_core import Mimir, Namespace
+from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
+
+from .saver_records import Stored, Write, checkpoint_key, id_of, opened_value, sealed_value
+from .saver_thread import Keys, Thread
+
+__all__ = ["MimirSaver"]
+
+_log = logging.getLogger(__name__)
+_DELTA = "counters_since_delta_snapshot"
+
+
+class MimirSaver(BaseCheckpointSaver[str]):
+    """Keeps a graph's checkpoints in an encrypted vault.
+
+    Thread ids, namespaces, checkpoint ids, metadata, channel values and pending writes are all
+    sealed, and bound to their place: changed, swapped or forged records raise `VaultDamaged`.
+    A channel value that several checkpoints share is stored once.
+
+    Setup:
+        ``pip install 'mimir-sealed[langgraph]'``
+
+    Key init args:
+        mimir: An open `Mimir`; it stays the caller's to close.
+        namespace: Where the checkpoints lie, ("langgraph", "checkpoints") if not given; savers of
+            different namespaces see nothing of each other.
+        serde: The serializer, LangGraph's `JsonPlusSerializer` if not given. It sees plain values;
+            what it makes is sealed.
+
+    Instantiate:
+        .. code-block:: python
+
+            graph = builder.compile(checkpointer=MimirSaver(mimir))
+
+    Delete:
+        `delete_thread` erases for good. A run that still works on the thread then cannot bring it
+        back: what it puts on top of a deleted checkpoint is dropped, with a warning in the log. A
+        run that begins afterwards finds a fresh thread. `delete_for_runs` and `prune` erase
+        checkpoints with the values that no other checkpoint has; a write that comes later for an
+        erased checkpoint is never seen, and erased with the next `prune` or `delete_thread`.
+
+    Async:
+        Every method has an async twin that works in a worker thread.
+
+    Several threads and processes may use one vault at a time.
+    """
+
+    def __init__(
+        self,
+        mimir: Mimir,
+        *,
+        namespace: Namespace | str = ("langgraph", "checkpoints"),
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        super().__init__(serde=serde)
+        if not isinstance(mimir, Mimir):
+            raise InvalidArgument("a saver takes an open Mimir")
+        labels = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+        mimir.known([], namespace=(*labels, "thread"))  # raises InvalidNamespace
+        self._mimir = mimir
+        self._root = tuple(unicodedata.normalize("NFC", label) for label in labels)
+        self._lock = threading.RLock()
+
+    # Reading
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that a config names, or the newest of its thread and namespace.
+
+        Raises:
+            InvalidArgument: the config names no thread.
+            VaultDamaged: what is stored was changed.
+        """
+        thread, place = self._thread(config), _place(config)
+        wanted = get_checkpoint_id(config)
+        while True:
+            keys = thread.keys()
+            key = checkpoint_key(place, wanted) if wanted else keys.latest(place)
+            if key is None:
+                return None
+            stored = thread.checkpoint(key)
+            found = None if stored is None else self._tuple(thread, stored, keys)
+            if found is not None or wanted:
+                return found and _renamed(found, config["configurable"]["thread_id"])
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Checkpoints by descending id, opened one by one as they are asked for.
+
+        Args:
+            config: A thread, and perhaps a namespace and a checkpoint in it; None for all threads.
+            filter: Metadata fields that must be equal.
+            before: Only checkpoints older than this one.
+            limit: How many at most.
+        """
+        found = self._matching(config, filter or {}, before)
+        return islice(found, None if limit is None else max(limit, 0))
+
+    def _matching(
+        self, config: RunnableConfig | None, filter: dict[str, Any], before: RunnableConfig | None
+    ) -> Iterator[CheckpointTuple]:
+        wanted = get_checkpoint_id(config) if config else None
+        place = config["configurable"].get("checkpoint_ns") if config else None
+        bound = get_checkpoint_id(before) if before else None
+        for thread, keys, key in self._candidates([self._thread(config)] if config else None):
+            id_ = id_of(key)
+            if (wanted and id_ != wanted) or (bound and id_ >= bound):
+                continue
+            if place is not None and key != checkpoint_key(place, id_):
+                continue
+            stored = thread.checkpoint(key)
+            if stored is None:
+                continue
+            metadata = self.serde.loads_typed(stored.metadata)
+            if any(metadata.get(name) != value for name, value in filter.items()):
+                continue
+            if (found := self._tuple(thread, stored, keys)) is not None:
+                yield found
+
+    def _candidates(
+        self, threads: Sequence[Thread] | None
+    ) -> Iterator[tuple[Thread, Keys, str]]:
+        listed = [(t, t.keys()) for t in (self._threads() if threads is None else threads)]
+        every = [(thread, keys, key) for thread, keys in listed for key in keys.checkpoints]
+        yield from sorted(every, key=lambda each: id_of(each[2]), reverse=True)
+
+    def _tuple(self, thread: Thread, stored: Stored, keys: Keys) -> CheckpointTuple | None:
+        """A checkpoint with its values and writes; None if it was erased meanwhile."""
+        records = thread.values(stored)
+        if records is None:
+            return None
+        values = {name: opened_value(self.serde, record) for name, record in records.items()}
+        checkpoint = {**self.serde.loads_typed(stored.checkpoint), "channel_values": values}
+        writes = thread.writes(keys.writes_of(stored.key))
+        return CheckpointTuple(
+            config=_config(stored.thread, stored.place, stored.id),
+            checkpoint=cast(Checkpoint, checkpoint),
+            metadata=self.serde.loads_typed(stored.metadata),
+            parent_config=_config(stored.thread, stored.place, stored.parent)
+            if stored.parent
+            else None,
+            pending_writes=[
+                (write.task, write.channel, self.serde.loads_typed((write.kind, write.data)))
+                for write in writes
+            ],
+        )
+
+    # Writing
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Stores a checkpoint in one transaction and returns its config.
+
+        A checkpoint on top of one that was deleted with its thread is dropped.
+
+        Raises:
+            InvalidArgument: the config names no thread.
+            VaultBusy, DiskFull, StorageFailed: nothing was written.
+        """
+        thread, place = self._thread(config), _place(config)
+        result = _config(config["configurable"]["thread_id"], place, checkpoint["id"])
+        key = checkpoint_key(place, checkpoint["id"])
+        parent = get_checkpoint_id(config)
+        parent_key = checkpoint_key(place, parent) if parent else None
+        described = cast(dict[str, Any], get_checkpoint_metadata(config, metadata))
+        with self._lock:
+            if parent_key is None or not thread.gone(parent_key):
+                base = thread.checkpoint(parent_key) if parent_key else None
+                self._put(thread, place, config, checkpoint, described, new_versions, base)
+            # Another process may have deleted the thread meanwhile.
+            if parent_key is not None and thread.gone(parent_key):
+                thread.refuse(key)
+                _log.warning("a checkpoint came after its thread was deleted; it was dropped")
+        return result
+
+    def _put(
+        self,
+        thread: Thread,
+        place: str,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: dict[str, Any],
+        new_versions: ChannelVersions,
+        base: Stored | None,
+    ) -> None:
+        body = {name: part for name, part in checkpoint.items() if name != "channel_values"}
+        run = metadata.get("run_id")
+        # The second round is for values of the base that another process erased meanwhile.
+        for inherited in ({} if base is None else base.values, {}):
+            values, fresh = self._sealed_values(checkpoint, new_versions, inherited)
+            stored = Stored(
+                thread=str(config["configurable"]["thread_id"]),
+                place=place,
+                id=checkpoint["id"],
+                parent=get_checkpoint_id(config),
+                run=None if run is None else str(run),
+                values=values,
+                unseeded=_unseeded(checkpoint, metadata),
+                checkpoint=self._typed(body),
+                metadata=self._typed(metadata),
+            )
+            thread.put(stored, fresh)
+            if thread.holds(key for _, key in values.values()):
+                return
+
+    def _sealed_values(
+        self,
+        checkpoint: Checkpoint,
+        new_versions: ChannelVersions,
+        inherited: dict[str, tuple[str | int | float | None, str]],
+    ) -> tuple[dict[str, tuple[str | int | float | None, str]], dict[str, bytes]]:
+        """Where each channel's value is, and the records of those that changed."""
+        values, fresh = {}, {}
+        for channel, value in checkpoint["channel_values"].items():
+            version = checkpoint["channel_versions"].get(channel)
+            before, key = inherited.get(channel, (None, ""))
+            if not key or channel in new_versions or before != version:
+                key, record = sealed_value(self.serde, value)
+                fresh[key] = record
+            values[channel] = version, key
+        return values, fresh
+
+    def _typed(self, value: Any) -> tuple[str, bytes]:
+        kind, data = self.serde.dumps_typed(value)
+        return kind, bytes(data)
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Stores a task's writes beside a checkpoint, in one transaction.
+
+        A write that is already there is kept; those of special channels are replaced. The
+        checkpoint itself may follow later. If it was deleted with its thread, nothing is stored.
+
+        Raises:
+            InvalidArgument: the config names no thread or no checkpoint.
+            VaultBusy, DiskFull, StorageFailed: nothing was written.
+        """
+        thread, id_ = self._thread(config), get_checkpoint_id(config)
+        if not id_:
+            raise InvalidArgument("writes belong to a checkpoint, which the config must name")
+        key = checkpoint_key(_place(config), id_)
+        sealed = [
+            Write(task_id, WRITES_IDX_MAP.get(channel, at), channel, task_path, *self._typed(value))
+            for at, (channel, value) in enumerate(writes)
+        ]
+        with self._lock:
+            if not thread.gone(key):
+                thread.put_writes({write.key(key): write for write in sealed})
+            if thread.gone(key):
+                thread.refuse(key)
+                _log.warning("writes came after their thread was deleted; they were dropped")
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
+        """The version after `current`: a counter, and a random part so that forks differ."""
+        counter = int(str(current).partition(".")[0]) if current is not None else 0
+        return f"{counter + 1:032}.{random.random():016}"
+
+    # Deleting and copying
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Erases a thread for good; runs that still work on it cannot bring it back.
+
+        Raises:
+            ScrubPending: deleted, but old journal pages are not yet scrubbed.
+        """
+        with self._lock:
+            self._named(thread_id).delete(str(uuid6()))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Erases the checkpoints of runs, by the `run_id` of their metadata, with their writes.
+
+        A delta channel whose snapshot goes this way loses what it was built on.
+
+        Raises:
+            ScrubPending: deleted, but old journal pages are not yet scrubbed.
+        """
+        runs = {"run": {"$in": [str(run) for run in run_ids]}}
+        with self._lock:
+            found = self._mimir.memories(namespace=self._root, descendants=True, where=runs)
+            places = sorted((memory.namespace, str(memory.key)) for memory in found)
+            for namespace, group in groupby(places, key=lambda place: place[0]):
+                thread = Thread(self._mimir, self._root, namespace[-1])
+                thread.erase_checkpoints([key for _, key in group])
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copies all checkpoints and writes of a thread to another, in one transaction.
+
+        What the target already holds stays, but for checkpoints of the same namespace and id.
+        """
+        source, target = self._named(source_thread_id), self._named(target_thread_id)
+        if source.label != target.label:
+            with self._lock:
+                target.put_copy(source, str(target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Erases older checkpoints of threads, a thread in one transaction.
+
+        Args:
+            thread_ids: The threads; unknown ones are passed over.
+            strategy: "keep_latest" keeps the newest checkpoint of each namespace, and those before
+                it that its delta channels are built on; "delete" deletes the threads.
+
+        Raises:
+            InvalidArgument: for another strategy; nothing was erased.
+            ScrubPending: erased, but old journal pages are not yet scrubbed.
+        """
+        if strategy not in ("keep_latest", "delete"):
+            raise InvalidArgument('a strategy is "keep_latest" or "delete"')
+        pending: ScrubPending | None = None
+        for thread_id in thread_ids:
+            try:
+                if strategy == "delete":
+                    self.delete_thread(thread_id)
+                else:
+                    with self._lock:
+                        self._named(thread_id).keep_latest()
+            except ScrubPending as error:  # erased all the same: the others must be, too
+                pending = error
+        if pending is not None:
+            raise pending
+
+    # Async
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """`get_tuple` in a worker thread."""
+        return await asyncio.to_thread(self.get_tuple, config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """`list`, each step in a worker thread."""
+        found = self.list(config, filter=filter, before=before, limit=limit)
+        while (each := await asyncio.to_thread(next, found, None)) is not None:
+            yield each
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """`put` in a worker thread."""
+        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """`put_writes` in a worker thread."""
+        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """`delete_thread` in a worker thread."""
+        await asyncio.to_thread(self.delete_thread, thread_id)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """`delete_for_runs` in a worker thread."""
+        await asyncio.to_thread(self.delete_for_runs, run_ids)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """`copy_thread` in a worker thread."""
+        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """`prune` in a worker thread."""
+        await asyncio.to_thread(self.prune, thread_ids, strategy=strategy)
+
+    # Itself
+
+    def _thread(self, config: RunnableConfig) -> Thread:
+        thread_id = config.get("configurable", {}).get("thread_id")
+        if thread_id is None:
+            raise InvalidArgument("the config names no thread: give configurable.thread_id")
+        return self._named(thread_id)
+
+    def _named(self, thread_id: object) -> Thread:
+        return Thread.named(self._mimir, self._root, str(thread_id))
+
+    def _threads(self) -> Iterator[Thread]:
+        depth = len(self._root)
+        for namespace in self._mimir.namespaces():
+            if namespace[:depth] == self._root and len(namespace) == depth + 1:
+                yield Thread(self._mimir, self._root, namespace[depth])
+
+    def __copy__(self) -> MimirSaver:  # `with_allowlist` makes clones
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        return clone
+
+    def __repr__(self) -> str:
+        return "<MimirSaver>"
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable("a saver over an open Mimir cannot be pickled or copied")
+
+
+def _place(config: RunnableConfig) -> str:
+    """The checkpoint namespace of a config; the root graph's is empty."""
+    return str(config["configurable"].get("checkpoint_ns") or "")
+
+
+def _config(thread_id: Any, place: str, checkpoint_id: str) -> RunnableConfig:
+    return {
+        "configurable": {
+            "thread_id": thread_id,
+            "checkpoint_ns": place,
+            "checkpoint_id": checkpoint_id,
+        }
+    }
+
+
+def _renamed(found: CheckpointTuple, thread_id: Any) -> CheckpointTuple:
+    """With the thread id as the caller writes it: a number stays one."""
+    for config in (found.config, found.parent_config or _config(None, "", "")):
+        config["configurable"]["thread_id"] = thread_id
+    return found
+
+
+def _unseeded(checkpoint: Checkpoint, metadata: dict[str, Any]) -> list[str]:
+    """The delta channels that were written but whose value is not in this checkpoint."""
+    return sorted(
+        channel
+        for channel in metadata.get(_DELTA) or {}
+        if channel in checkpoint["channel_versions"]
+        and channel not in checkpoint["channel_values"]
+    )

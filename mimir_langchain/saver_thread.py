@@ -1,0 +1,253 @@
+"""What one LangGraph thread keeps in the vault: a namespace of its own, found by a digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from mimir_core import Item, Mimir, Namespace
+from mimir_core.errors import ScrubPending, VaultDamaged
+
+from . import blobs
+from .saver_records import (
+    CHECKPOINT,
+    VALUE,
+    WRITE,
+    Stored,
+    Write,
+    checkpoint_prefix,
+    id_of,
+    owner_of,
+    pack,
+    prefix_of,
+    unpack,
+    write_prefix,
+)
+
+_NO_TOMB: Mapping[str, Any] = {"last": "", "late": []}
+
+
+class Thread:
+    """The records of one thread: checkpoints, channel values, writes, and a trace of deletion.
+
+    The trace ("tomb") outlives the thread and names no content: the greatest checkpoint id there
+    was, and the ids of checkpoints that late writers offered since.
+    """
+
+    def __init__(self, mimir: Mimir, root: Namespace, label: str) -> None:
+        self._mimir = mimir
+        self._root = root
+        self.label = label
+        self.namespace = (*root, label)
+        self._tomb_key = f"deleted {label}"
+
+    @classmethod
+    def named(cls, mimir: Mimir, root: Namespace, thread_id: str) -> Thread:
+        """The thread of an id."""
+        return cls(mimir, root, blobs.digest(thread_id))
+
+    def keys(self) -> Keys:
+        """The keys of all its records as of now."""
+        return Keys(self._mimir.keys(namespace=self.namespace))
+
+    # Reading
+
+    def stored(self, keys: Iterable[str]) -> Iterator[Stored]:
+        """Opens checkpoints without their channel values; those that are gone are passed over."""
+        for key in keys:
+            if (found := self.checkpoint(key)) is not None:
+                yield found
+
+    def checkpoint(self, key: str) -> Stored | None:
+        """Opens a checkpoint without its channel values."""
+        (record,) = blobs.read(self._mimir, [key], self.namespace)
+        return None if record is None else Stored.opened(record)
+
+    def holds(self, keys: Iterable[str]) -> bool:
+        """Whether all these keys have records; opens nothing."""
+        return None not in self._mimir.known(keys, namespace=self.namespace)
+
+    def values(self, checkpoint: Stored) -> dict[str, bytes] | None:
+        """The records of a checkpoint's channel values; None if it went meanwhile.
+
+        Raises:
+            VaultDamaged: the checkpoint is there, but one of its values is not.
+        """
+        keys = [key for _, key in checkpoint.values.values()]
+        records = blobs.read(self._mimir, keys, self.namespace)
+        if None in records:
+            if self.holds([checkpoint.key]):
+                raise VaultDamaged("a channel value of a checkpoint is missing")
+            return None
+        return {
+            channel: record
+            for channel, record in zip(checkpoint.values, records, strict=True)
+            if record is not None
+        }
+
+    def writes(self, keys: Iterable[str]) -> list[Write]:
+        """Opens writes, in the order in which a superstep applies them."""
+        records = blobs.read(self._mimir, list(keys), self.namespace)
+        writes = [Write.opened(record) for record in records if record is not None]
+        return sorted(writes, key=lambda write: (write.path, write.task, write.index))
+
+    # Changing
+
+    def put(self, checkpoint: Stored, values: Mapping[str, bytes]) -> None:
+        """Stores a checkpoint with the values that are not there yet, in one transaction."""
+        known = self._mimir.known(values, namespace=self.namespace)
+        items = [
+            item
+            for (key, record), id_ in zip(values.items(), known, strict=True)
+            if id_ is None
+            for item in blobs.cut(key, record, self.namespace)
+        ]
+        items += blobs.cut(checkpoint.key, checkpoint.record(), self.namespace, checkpoint.fields)
+        blobs.store(self._mimir, items, self.namespace)
+
+    def put_writes(self, writes: Mapping[str, Write]) -> None:
+        """Stores writes by their keys in one transaction; only special ones replace others."""
+        known = self._mimir.known(writes, namespace=self.namespace)
+        items = [
+            item
+            for (key, write), id_ in zip(writes.items(), known, strict=True)
+            if id_ is None or write.index < 0
+            for item in blobs.cut(key, write.record(), self.namespace)
+        ]
+        if items:
+            blobs.store(self._mimir, items, self.namespace)
+
+    def put_copy(self, source: Thread, thread_id: str) -> None:
+        """Stores all that another thread holds as its own, in one transaction."""
+        keys = source.keys()
+        items: list[Item] = []
+        for key in (*keys.values, *keys.writes):
+            (record,) = blobs.read(self._mimir, [key], source.namespace)
+            if record is not None:
+                items += blobs.cut(key, record, self.namespace)
+        for stored in source.stored(keys.checkpoints):
+            record = replace(stored, thread=thread_id).record()
+            items += blobs.cut(stored.key, record, self.namespace, stored.fields)
+        if items:
+            blobs.store(self._mimir, items, self.namespace)
+
+    def erase(self, keys: Iterable[str]) -> None:
+        """Erases records with all their parts, in one transaction. Raises ScrubPending."""
+        gone = list(keys)
+        parts = blobs.further_parts(self._mimir, gone, self.namespace)
+        if gone:
+            self._mimir.forget(keys=[*gone, *parts], namespace=self.namespace)
+
+    def erase_checkpoints(self, doomed: Iterable[str]) -> None:
+        """Erases checkpoints, their writes, and the values that no other checkpoint has.
+
+        Writes whose checkpoint is not here go too, unless it may yet come: it is the newest.
+        """
+        keys, gone = self.keys(), set(doomed)
+        kept = [key for key in keys.checkpoints if key not in gone]
+        used = {key for each in self.stored(kept) for _, key in each.values.values()}
+        writes = [key for key in keys.writes if owner_of(key) in gone or keys.orphaned(key)]
+        self.erase([*gone, *writes, *(key for key in keys.values if key not in used)])
+
+    def keep_latest(self) -> None:
+        """Erases all but the newest checkpoint of each namespace and what those are built on."""
+        keys = self.keys()
+        kept: set[str] = set()
+        for newest in keys.newest.values():
+            kept.update(self._foundation(newest))
+        doomed = [key for key in keys.checkpoints if key not in kept]
+        if doomed:
+            self.erase_checkpoints(doomed)
+
+    def _foundation(self, key: str) -> Iterator[str]:
+        """A checkpoint and its ancestors as far back as its delta channels need them."""
+        yield key
+        stored = self.checkpoint(key)
+        wanted = set() if stored is None else set(stored.unseeded)
+        while wanted and stored is not None and stored.parent:
+            key = f"{prefix_of(key)}{stored.parent}"
+            yield key
+            stored = self.checkpoint(key)
+            wanted -= set() if stored is None else stored.values.keys()
+
+    # Deletion
+
+    def gone(self, key: str) -> bool:
+        """Whether a checkpoint was here and was deleted with the thread, or came too late."""
+        tomb, id_ = self._tomb(), id_of(key)
+        return (id_ <= tomb["last"] or id_ in tomb["late"]) and not self.holds([key])
+
+    def delete(self, now: str) -> None:
+        """Erases everything and remembers, in the same transaction, that it was deleted.
+
+        Args:
+            now: A checkpoint id as one made now would have.
+
+        Raises:
+            ScrubPending: deleted, but old journal pages are not yet scrubbed.
+        """
+        if not self._mimir.keys(namespace=self.namespace):
+            return
+        tomb = self._tomb()
+        last = max([now, tomb["last"], *map(id_of, self.keys().checkpoints)])
+        items = self._tomb_items(last, [id_ for id_ in tomb["late"] if id_ > last])
+        self._mimir.replace(items, namespace=self.namespace)
+
+    def refuse(self, key: str) -> None:
+        """Takes note of a checkpoint that came after the thread was deleted, and erases it."""
+        tomb, id_ = self._tomb(), id_of(key)
+        if id_ > tomb["last"] and id_ not in tomb["late"]:
+            items = self._tomb_items(tomb["last"], [*tomb["late"], id_])
+            blobs.store(self._mimir, items, self._root)
+        with suppress(ScrubPending):
+            self.erase_checkpoints([key])
+
+    def _tomb(self) -> Mapping[str, Any]:
+        (record,) = blobs.read(self._mimir, [self._tomb_key], self._root)
+        return _NO_TOMB if record is None else unpack(record)[0]
+
+    def _tomb_items(self, last: str, late: list[str]) -> list[Item]:
+        return blobs.cut(self._tomb_key, pack({"last": last, "late": late}), self._root)
+
+
+class Keys:
+    """The keys of a thread's records at one moment, by kind; further parts are left out."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        kinds: dict[str, list[str]] = {CHECKPOINT: [], VALUE: [], WRITE: []}
+        for key in keys:
+            kinds.setdefault(key.partition(" ")[0], []).append(key)
+        self.checkpoints = kinds[CHECKPOINT]
+        self.values = kinds[VALUE]
+        self.writes = kinds[WRITE]
+
+    def latest(self, place: str) -> str | None:
+        """The key of the newest checkpoint of a checkpoint namespace."""
+        return self.newest.get(checkpoint_prefix(place))
+
+    @cached_property
+    def newest(self) -> dict[str, str]:
+        """The newest checkpoint's key in each checkpoint namespace, by how keys there begin."""
+        found: dict[str, str] = {}
+        for key in self.checkpoints:
+            prefix = prefix_of(key)
+            found[prefix] = max(key, found.get(prefix, ""))
+        return found
+
+    def writes_of(self, checkpoint: str) -> list[str]:
+        """The keys of a checkpoint's writes."""
+        prefix = write_prefix(checkpoint)
+        found = (key for key in self.writes if key.startswith(prefix))
+        return [key for key in found if owner_of(key) == checkpoint]  # an id may hold a space
+
+    def orphaned(self, write: str) -> bool:
+        """Whether a write's checkpoint is not here although a newer one is."""
+        owner = owner_of(write)
+        return owner not in self._there and owner < self.newest.get(prefix_of(owner), "")
+
+    @cached_property
+    def _there(self) -> set[str]:
+        return set(self.checkpoints)
