@@ -153,7 +153,8 @@ def _names(kind: type[BaseNode]) -> list[str]:
 def _class(names: list[str], class_name: str | None) -> type[BaseNode]:
     """The loaded class of this name, or else of the nearest ancestor: nothing is imported."""
     if names[0] not in _classes:
-        _classes.update((_names(kind)[0], kind) for kind in _descendants(BaseNode))  # type: ignore[type-abstract]  # it is only asked for its subclasses
+        kinds = _descendants(BaseNode)  # type: ignore[type-abstract]  # only its subclasses matter
+        _classes.update((_names(kind)[0], kind) for kind in kinds)
     for name in names:
         if name in _classes:
             return _classes[name]

@@ -71,6 +71,7 @@ class MimirVectorStore(BasePydanticVectorStore):
 
     _mimir: Mimir = PrivateAttr()
     _namespace: Namespace | str = PrivateAttr()
+    _model: BaseEmbedding | str | None = PrivateAttr()
     _handle: Callable[[int], Mimir] = PrivateAttr()
 
     def __init__(
@@ -84,6 +85,7 @@ class MimirVectorStore(BasePydanticVectorStore):
         mimir.known((), namespace=namespace)  # a wrong namespace fails here
         self._mimir = mimir
         self._namespace = namespace
+        self._model = model
         self._handle = handles(mimir, model)
 
     @classmethod
@@ -94,6 +96,16 @@ class MimirVectorStore(BasePydanticVectorStore):
     def client(self) -> Mimir:
         """The open vault."""
         return self._mimir
+
+    @property
+    def namespace(self) -> Namespace | str:
+        """Where the nodes are."""
+        return self._namespace
+
+    @property
+    def model(self) -> BaseEmbedding | str | None:
+        """What makes the embeddings, as it was given."""
+        return self._model
 
     # Writing
 
