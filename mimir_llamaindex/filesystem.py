@@ -1,0 +1,370 @@
+"""`MimirFileSystem`: files in an open vault, for whatever persists itself through fsspec."""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import os
+import posixpath
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from io import BytesIO
+from secrets import token_hex
+from typing import Any, NoReturn
+
+from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it has no types
+from fsspec.utils import stringify_path, tokenize  # type: ignore[import-untyped]  # as above
+
+from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core.errors import NotSerializable, ScrubPending
+
+__all__ = ["MimirFile", "MimirFileSystem"]
+
+PIECE_BYTES = 4 << 20
+_MAX_KEY_BYTES = 1_024
+_MODES = ("rb", "wb", "ab", "xb", "r+b")
+
+
+class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has no types
+    """Files and folders in a vault, as an fsspec file system.
+
+    A file is held in memory while it is open and replaces the older one in one transaction when
+    it is closed; folders above it are made as needed. Paths are absolute: "a/b", "./a/b" and
+    "/a/b" are the same file. It is handed to whoever needs it and not registered with fsspec,
+    which would have to open the vault itself; fsspec caches no instance of it.
+
+    Args:
+        mimir: The open vault.
+        namespace: Where the files live.
+    """
+
+    protocol = "mimir"
+    root_marker = "/"
+    cachable = False
+
+    def __init__(
+        self,
+        mimir: Mimir,
+        namespace: Namespace | str = ("llamaindex", "files"),
+        **storage_options: Any,
+    ) -> None:
+        super().__init__(**storage_options)
+        self._mimir = mimir
+        self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+
+    @property
+    def _fs_token(self) -> str:
+        return str(tokenize(id(self._mimir), self._namespace))  # equal for one vault's only
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(one) for one in path]
+        plain = str(stringify_path(path)).removeprefix("mimir://")
+        return posixpath.normpath("/" + plain.lstrip("/"))
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        return posixpath.dirname(cls._strip_protocol(path))
+
+    # Looking
+
+    def info(self, path: Any, **kwargs: Any) -> dict[str, Any]:
+        """Name, size in bytes, type, created and modified of a file or folder.
+
+        Raises:
+            FileNotFoundError.
+        """
+        path = self._strip_protocol(path)
+        if path == "/":
+            return {"name": path, "size": 0, "type": "directory"}
+        found = self._heads([path])[0]
+        if found is None:
+            raise _error(errno.ENOENT)
+        return _info(found)
+
+    def ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """What lies in a folder, by name: infos, or paths only. A file lists itself.
+
+        Raises:
+            FileNotFoundError.
+        """
+        own = self.info(path)
+        found = [own]
+        if own["type"] == "directory":
+            children = self._memories(where={"parent": own["name"]})
+            found = sorted(map(_info, children), key=lambda info: str(info["name"]))
+        return found if detail else [info["name"] for info in found]
+
+    def exists(self, path: Any, **kwargs: Any) -> bool:
+        """Whether there is such a file or folder; a closed vault raises."""
+        with suppress(FileNotFoundError):
+            return bool(self.info(path))
+        return False
+
+    def created(self, path: Any) -> dt.datetime | None:
+        """When a file or folder came to be, UTC."""
+        return self.info(path).get("created")
+
+    def modified(self, path: Any) -> dt.datetime | None:
+        """When a file was last written, UTC."""
+        return self.info(path).get("modified")
+
+    # Changing
+
+    def mkdir(self, path: Any, create_parents: bool = True, **kwargs: Any) -> None:
+        """Makes a folder.
+
+        Raises:
+            FileExistsError: there is a file or folder of that name.
+            FileNotFoundError, NotADirectoryError: of the folder above.
+        """
+        path = self._strip_protocol(path)
+        if self.exists(path):
+            raise _error(errno.EEXIST)
+        if not create_parents:
+            self.info(self._parent(path))
+        self._store([*self._missing_folders(path), _head(self._namespace, path, "directory")])
+
+    def makedirs(self, path: Any, exist_ok: bool = False) -> None:
+        """Makes a folder and those above it."""
+        if not (exist_ok and self.isdir(path)):
+            self.mkdir(path)
+
+    def rmdir(self, path: Any) -> None:
+        """Removes an empty folder.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError, OSError: it is not empty, or the root.
+        """
+        path = self._strip_protocol(path)
+        if self.info(path)["type"] != "directory":
+            raise _error(errno.ENOTDIR)
+        if path == "/" or self.ls(path):
+            raise _error(errno.ENOTEMPTY)
+        self._erase([path])
+
+    def rm_file(self, path: Any) -> None:
+        """Erases one file for good.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError.
+            ScrubPending: erased, but old pages still stand in the journal.
+        """
+        self.rm(path)
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Erases files, and with `recursive` folders with all that is in them, for good.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError: nothing was erased.
+            OSError: `maxdepth` leaves something in a folder; nothing was erased.
+            ScrubPending: erased, but old pages still stand in the journal.
+        """
+        paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        folders = [one for one in paths if self.info(one)["type"] == "directory"]
+        if folders and not recursive:
+            raise _error(errno.EISDIR)
+        if not {child for one in folders for child in self.ls(one, False)} <= set(paths):
+            raise _error(errno.ENOTEMPTY)
+        self._erase([one for one in paths if one != "/"])
+
+    def cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
+        """Copies a file, or makes the folder that one is to be copied to."""
+        if self.isdir(path1):
+            self.makedirs(path2, exist_ok=True)
+        else:
+            self.write(path2, self.read(path1))
+
+    # Files
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> MimirFile:
+        if mode not in _MODES:
+            raise ValueError(f"a file is opened as one of {', '.join(_MODES)}")
+        there = self.exists(path)
+        if there and mode == "xb":
+            raise _error(errno.EEXIST)
+        old = there or mode in ("rb", "r+b")
+        data = self.read(path) if old and mode != "wb" else b""
+        if mode != "rb":
+            self._check_writable(path)
+        return MimirFile(self, path, mode, data, autocommit)
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError.
+        """
+        path = self._strip_protocol(path)
+        head = self._file(path)
+        while True:
+            names = [f"#{head.metadata['token']}.{n}" for n in range(head.metadata["pieces"])]
+            keys = [_name(path), *names]
+            again, *pieces = self._mimir.get_many(keys=keys, namespace=self._namespace)
+            if again is not None and again.id == head.id:
+                return b"".join(_bytes(piece) for piece in pieces)
+            head = self._file(path)  # it was replaced just now
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replaces or makes a file, in one transaction."""
+        path = self._strip_protocol(path)
+        self._check_writable(path)
+        token = token_hex(16)
+        old = self._heads([path])[0]
+        created = None if old is None else old.metadata["created"]
+        cuts = range(0, len(data), PIECE_BYTES)
+        fields = {"size": len(data), "token": token, "pieces": len(cuts), "created": created}
+        head = _head(self._namespace, path, "file", **fields)
+        pieces = [
+            Item(
+                data[cut : cut + PIECE_BYTES],
+                self._namespace,
+                key=f"#{token}.{number}",
+                metadata={"of": path, "token": token},
+            )
+            for number, cut in enumerate(cuts)
+        ]
+        self._store([*pieces, *self._missing_folders(path), head], path, token)
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable("files of an open Mimir cannot be pickled or copied")
+
+    # In the vault
+
+    def _file(self, path: str) -> Memory:
+        head = self._heads([path])[0]
+        if head is None:
+            raise _error(errno.EISDIR if path == "/" else errno.ENOENT)
+        if head.metadata["type"] == "directory":
+            raise _error(errno.EISDIR)
+        return head
+
+    def _heads(self, paths: Iterable[str]) -> list[Memory | None]:
+        names = [_name(path) for path in paths]
+        return self._mimir.get_many(keys=names, namespace=self._namespace)
+
+    def _memories(self, where: dict[str, Any]) -> Iterator[Memory]:
+        return self._mimir.memories(namespace=self._namespace, where=where)
+
+    def _missing_folders(self, path: str) -> list[Item]:
+        above = _above(path)
+        found = zip(above, self._heads(above), strict=True)
+        return [_head(self._namespace, one, "directory") for one, head in found if head is None]
+
+    def _check_writable(self, path: str) -> None:
+        if self.isdir(path):
+            raise _error(errno.EISDIR)
+        if any(head and head.metadata["type"] == "file" for head in self._heads(_above(path))):
+            raise _error(errno.ENOTDIR)
+
+    def _store(self, items: list[Item], path: str = "", token: str = "") -> None:
+        """Stores, and erases the older pieces of a file in the same transaction."""
+        older = {"of": path, "token": {"$ne": token}}
+        with suppress(ScrubPending):
+            self._mimir.replace(items, namespace=self._namespace, where=older)
+
+    def _erase(self, paths: list[str]) -> None:
+        fields = [{name: {"$in": paths}} for name in ("path", "of")]
+        self._mimir.forget(namespace=self._namespace, where={"$or": fields})
+
+
+class MimirFile(BytesIO):
+    """An open file, all of it in memory; what was written is stored when it is closed."""
+
+    def __init__(
+        self, fs: MimirFileSystem, path: str, mode: str, data: bytes, autocommit: bool
+    ) -> None:
+        super().__init__(data)
+        self.fs = fs
+        self.path = path
+        self.mode = mode  # type: ignore[misc]  # fsspec's files have it, as those of `open`
+        self._autocommit = autocommit
+        self._pending = b""
+        if mode == "ab":
+            self.seek(0, os.SEEK_END)
+
+    @property
+    def size(self) -> int:
+        """How many bytes it holds."""
+        return self.getbuffer().nbytes
+
+    def readable(self) -> bool:
+        """Whether it was opened for reading."""
+        return "r" in self.mode
+
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self.mode != "rb"
+
+    def write(self, data: Any, /) -> int:
+        """Writes bytes, at the end if it was opened for appending."""
+        if not self.writable():
+            raise OSError(errno.EBADF, "the file is open for reading")
+        if self.mode == "ab":
+            self.seek(0, os.SEEK_END)
+        return super().write(data)
+
+    def close(self) -> None:
+        """Stores what was written; inside an fsspec transaction, at its end."""
+        if self.closed:
+            return
+        if self.writable():
+            self._pending = self.getvalue()
+        super().close()
+        if self._autocommit and self.writable():
+            self.commit()
+
+    def commit(self) -> None:
+        """Stores what was written before the file was closed."""
+        self.fs.write(self.path, self._pending)
+        self.discard()
+
+    def discard(self) -> None:
+        """Drops what was written."""
+        self._pending = b""
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable("an open file of a Mimir cannot be pickled or copied")
+
+
+def _above(path: str) -> list[str]:
+    """The folders above a path, without the root, outermost first."""
+    parts = path.split("/")[1:-1]
+    return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+def _bytes(piece: Memory | None) -> bytes:
+    return piece.content if piece is not None and isinstance(piece.content, bytes) else b""
+
+
+def _head(namespace: Namespace, path: str, kind: str, **fields: Any) -> Item:
+    now = dt.datetime.now(dt.UTC)
+    fields = {"size": 0, **fields}
+    fields["created"] = fields.get("created") or now
+    place = {"path": path, "parent": posixpath.dirname(path), "type": kind}
+    return Item(b"", namespace, key=_name(path), metadata={**place, **fields}, time=now)
+
+
+def _info(head: Memory) -> dict[str, Any]:
+    fields = {name: head.metadata[name] for name in ("size", "type", "created")}
+    return {"name": head.metadata["path"], **fields, "modified": head.time}
+
+
+def _name(path: str) -> str:
+    """The key of a path: itself, or its digest if it is too long to be one."""
+    data = path.encode()
+    return path if len(data) <= _MAX_KEY_BYTES else "#" + sha256(data).hexdigest()
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

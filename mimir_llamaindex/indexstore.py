@@ -1,0 +1,24 @@
+"""`MimirIndexStore`: LlamaIndex's index structs in an open vault."""
+
+from __future__ import annotations
+
+from llama_index.core.storage.index_store.keyval_index_store import KVIndexStore
+
+from mimir_core import Mimir, Namespace
+from mimir_llamaindex.kvstore import MimirKVStore
+
+__all__ = ["MimirIndexStore"]
+
+
+class MimirIndexStore(KVIndexStore):
+    """Keeps index structs in a vault, so that `load_index_from_storage` finds them again.
+
+    Nothing is left for `persist` to do: it writes no file.
+
+    Args:
+        mimir: The open vault.
+        namespace: Where the structs live.
+    """
+
+    def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "index")) -> None:
+        super().__init__(MimirKVStore(mimir, namespace))

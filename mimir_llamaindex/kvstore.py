@@ -1,0 +1,252 @@
+"""`MimirKVStore`: LlamaIndex's key-value interface on an open vault; keys and values are sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from itertools import count
+from typing import Any, NoReturn
+
+from llama_index.core.storage.kvstore.types import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_COLLECTION,
+    BaseKVStore,
+)
+from pydantic_core import to_jsonable_python
+
+from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core.errors import InvalidArgument, NotFound, NotSerializable, ScrubPending
+
+__all__ = ["MimirKVStore"]
+
+Put = tuple[str, str, dict[str, Any]]
+PIECE_BYTES = 4 << 20
+BATCH = 1_024
+_MAX_KEY_BYTES = 1_024
+
+
+class MimirKVStore(BaseKVStore):
+    """Key-value collections in a vault: each value a JSON object, each put and delete durable.
+
+    Any string is a key and any string a collection. Values of any size are stored whole or not at
+    all. What `get` returns is the caller's own copy.
+
+    Args:
+        mimir: The open vault.
+        namespace: Where the collections live; each is a namespace below it.
+    """
+
+    def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "kv")) -> None:
+        self._mimir = mimir
+        self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+
+    def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
+        """Stores a value; what JSON does not know, such as a date, becomes its text.
+
+        Raises:
+            InvalidArgument: the key is no string, or JSON cannot hold the value.
+        """
+        self.apply([(collection, key, val)])
+
+    def put_all(
+        self,
+        kv_pairs: Sequence[tuple[str, dict[str, Any]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        """Stores many values, the last one of a repeated key.
+
+        They take as few transactions as can be, so `batch_size`, which other stores need, does not
+        matter here.
+
+        Raises:
+            InvalidArgument: as `put`; nothing was stored.
+        """
+        self.apply((collection, key, value) for key, value in kv_pairs)
+
+    def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
+        """The value of a key, or None."""
+        return self.get_many([key], collection)[0]
+
+    def get_many(
+        self, keys: Sequence[str], collection: str = DEFAULT_COLLECTION
+    ) -> list[dict[str, Any] | None]:
+        """The values of many keys, None for keys nobody put."""
+        place = self._place(collection)
+        found = self._mimir.get_many(keys=[_name(key) for key in keys], namespace=place)
+        whole = [self._whole(place, head) for head in found]
+        return [None if one is None else one[1] for one in whole]
+
+    def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """All values of a collection by key."""
+        place = self._place(collection)
+        heads = self._mimir.memories(namespace=place, where={"piece": {"$exists": False}})
+        return dict(one for head in heads if (one := self._whole(place, head)) is not None)
+
+    def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        """Erases a value for good; says whether there was one.
+
+        Raises:
+            ScrubPending: erased, but old pages still stand in the journal.
+        """
+        return self.apply(deletes=[(collection, key)]) > 0
+
+    def apply(self, puts: Iterable[Put] = (), deletes: Iterable[tuple[str, str]] = ()) -> int:
+        """Stores (collection, key, value) and erases (collection, key), across collections.
+
+        Up to 1,024 values are one transaction, which also holds all that is erased; a longer run
+        is stored in order by several.
+
+        Returns:
+            How many of the keys to erase were there.
+
+        Raises:
+            InvalidArgument: a key is no string, or JSON cannot hold a value; nothing was written.
+            ScrubPending: all is done, but what was erased is not yet scrubbed from the journal.
+        """
+        latest = {(collection, key): _encode(key, value) for collection, key, value in puts}
+        batch = [(self._place(collection), key, data) for (collection, key), data in latest.items()]
+        gone = [(self._place(collection), key) for collection, key in dict.fromkeys(deletes)]
+        starts = range(0, max(len(batch), 1), BATCH)
+        for start in starts:
+            last = start == starts[-1]
+            erased = self._commit(batch[start : start + BATCH], gone if last else [])
+        return erased
+
+    async def aput(
+        self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION
+    ) -> None:
+        """Like `put`, off the event loop."""
+        await asyncio.to_thread(self.put, key, val, collection)
+
+    async def aput_all(
+        self,
+        kv_pairs: Sequence[tuple[str, dict[str, Any]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        """Like `put_all`, off the event loop."""
+        await asyncio.to_thread(self.put_all, kv_pairs, collection, batch_size)
+
+    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
+        """Like `get`, off the event loop."""
+        return await asyncio.to_thread(self.get, key, collection)
+
+    async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """Like `get_all`, off the event loop."""
+        return await asyncio.to_thread(self.get_all, collection)
+
+    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        """Like `delete`, off the event loop."""
+        return await asyncio.to_thread(self.delete, key, collection)
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable("a store of an open Mimir cannot be pickled or copied")
+
+    def _place(self, collection: str) -> Namespace:
+        return (*self._namespace, _label(collection))
+
+    def _commit(
+        self, puts: Sequence[tuple[Namespace, str, bytes]], deletes: Sequence[tuple[Namespace, str]]
+    ) -> int:
+        items = [item for place, key, data in puts for item in _items(place, key, data)]
+        while True:
+            erased = [*self._known(deletes)]
+            pieces = [id_ for place, key in deletes for id_ in self._pieces(place, key, 0)]
+            for place, key, data in puts:
+                pieces += self._pieces(place, key, _pieces_of(data))
+            try:
+                self._mimir.replace(items, ids=[*erased, *pieces])
+            except NotFound:  # another writer was faster: look again what there is to erase
+                continue
+            except ScrubPending:
+                if erased:
+                    raise
+            return len(erased)
+
+    def _known(self, names: Iterable[tuple[Namespace, str]]) -> Iterator[str]:
+        for place, key in names:
+            yield from filter(None, self._mimir.known([_name(key)], namespace=place))
+
+    def _pieces(self, place: Namespace, key: str, start: int) -> Iterator[str]:
+        """The ids of the stored pieces of a value, from a number on."""
+        mark = _mark(key)
+        for number in count(start):
+            found = self._mimir.known([f"{mark}.{number}"], namespace=place)[0]
+            if found is None:
+                return
+            yield found
+
+    def _whole(self, place: Namespace, head: Memory | None) -> tuple[str, dict[str, Any]] | None:
+        """Key and value of a head; its pieces are read in one snapshot with it."""
+        while head is not None and (number := head.metadata.get("pieces")):
+            mark = head.metadata["mark"]
+            names = [str(head.key), *(f"{mark}.{n}" for n in range(number))]
+            again, *pieces = self._mimir.get_many(keys=names, namespace=place)
+            if again is not None and again.id == head.id:
+                return _decode(b"".join(_bytes(piece) for piece in (again, *pieces)))
+            head = again
+        return None if head is None else _decode(_bytes(head))
+
+
+def _items(place: Namespace, key: str, data: bytes) -> Iterator[Item]:
+    """A value as memories: its head, which is all of it up to 4 MiB, and the pieces after it."""
+    number = _pieces_of(data)
+    mark = _mark(key)
+    for n in range(number):
+        piece = data[(n + 1) * PIECE_BYTES : (n + 2) * PIECE_BYTES]
+        yield Item(piece, place, key=f"{mark}.{n}", metadata={"piece": n})
+    metadata = {"pieces": number, "mark": mark} if number else {}
+    yield Item(data[:PIECE_BYTES], place, key=_name(key), metadata=metadata)
+
+
+def _pieces_of(data: bytes) -> int:
+    return (len(data) - 1) // PIECE_BYTES
+
+
+def _bytes(memory: Memory | None) -> bytes:
+    return memory.content if memory is not None and isinstance(memory.content, bytes) else b""
+
+
+def _encode(key: object, value: object) -> bytes:
+    """The key and its value as ASCII JSON, in which even a lone surrogate keeps its place."""
+    if not isinstance(key, str) or not isinstance(value, dict):
+        raise InvalidArgument("a key is a string and a value a dict")
+    try:
+        text = json.dumps([key, value], separators=(",", ":"), default=to_jsonable_python)
+    except (TypeError, ValueError, RecursionError):  # whose messages would show the value
+        raise InvalidArgument("a value is what JSON can hold") from None
+    return text.encode()
+
+
+def _decode(data: bytes) -> tuple[str, dict[str, Any]]:
+    key, value = json.loads(data)
+    return key, value
+
+
+def _name(key: object) -> str:
+    """The key as the vault names it: itself, or its digest if the vault could not hold it."""
+    if not isinstance(key, str):
+        raise InvalidArgument("a key is a string")
+    if not key.startswith("#"):
+        with suppress(UnicodeEncodeError):
+            if 1 <= len(key.encode()) <= _MAX_KEY_BYTES:
+                return key
+    return _mark(key)
+
+
+def _label(collection: object) -> str:
+    """A namespace label for a collection, readable if it is plain ASCII."""
+    if not isinstance(collection, str):
+        raise InvalidArgument("a collection is a string")
+    plain = collection.isascii() and collection.isprintable() and "." not in collection
+    if plain and 1 <= len(collection) <= 128 and not collection.startswith("#"):
+        return collection
+    return _mark(collection)
+
+
+def _mark(text: str) -> str:
+    return "#" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
