@@ -8,10 +8,10 @@ missing raises ImportError with the extra that brings it.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from mimir_langchain.bytestore import MimirByteStore
     from mimir_langchain.cache import MimirCache
     from mimir_langchain.embeddings import MimirEmbeddings
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mimir_langchain.store import MimirStore
     from mimir_langchain.summary import MimirSummaryMemory
     from mimir_langchain.vectorstore import MimirVectorStore
-
-__version__ = version("mimir-sealed")
 
 __all__ = [
     "MimirByteStore",
@@ -58,6 +56,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Loads a class on first use. Raises ImportError naming the extra its framework comes with."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("mimir-sealed")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home, extra = _HOMES[name]

@@ -1,0 +1,105 @@
+"""`MimirRetriever`: hybrid recall as a LangChain retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import Field, PrivateAttr
+
+from mimir_core import DEFAULT_NAMESPACE, Hit, Mimir
+from mimir_core.errors import InvalidArgument
+
+
+class MimirRetriever(BaseRetriever):
+    """Recalls memories of any namespace: what `Mimir.remember` stored, or any class here.
+
+    A document's id is its memory's id; its metadata are the memory's, and `score`, `id`, `time`
+    (ISO 8601) and `thread` unless the memory has fields of these names.
+
+    Setup:
+        pip install 'mimir-sealed[langchain]'
+
+    Key init args:
+        mimir: An open vault.
+        k: How many documents at most.
+        mode: "hybrid" (vectors and words, spread along threads), "dense" or "lexical".
+        namespace: Where to look.
+        thread: Only this thread.
+        where: A filter over metadata, as a dict; see `mimir_langchain.filters.Filter`.
+
+    Instantiate:
+        retriever = MimirRetriever(mimir, namespace=("langchain", "memory"), k=3)
+
+    Search:
+        retriever.invoke("what is the cat's name?")
+        retriever.invoke("what is the cat's name?", k=1)
+
+        A call takes `k` and `mode` in place of the constructor's, and a `where` that must hold
+        besides the constructor's.
+
+    Async:
+        await retriever.ainvoke("what is the cat's name?")
+
+        The recall runs in a worker thread.
+
+    Callbacks carry the documents to whoever traces the chain.
+
+    Raises:
+        InvalidArgument: `mimir` is no open vault.
+    """
+
+    k: int = 5
+    mode: str = "hybrid"
+    namespace: tuple[str, ...] | str = Field(DEFAULT_NAMESPACE, repr=False, exclude=True)
+    thread: str | None = Field(None, repr=False, exclude=True)
+    where: dict[str, Any] | None = Field(None, repr=False, exclude=True)
+    _mimir: Mimir = PrivateAttr()
+
+    def __init__(self, mimir: Mimir, **options: Any) -> None:
+        if not isinstance(mimir, Mimir):
+            raise InvalidArgument("mimir is an open vault", hint="see `Mimir.open`")
+        super().__init__(**options)
+        self._mimir = mimir
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        mode: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Document]:
+        hits = self._mimir.recall(
+            query,
+            k=self.k if k is None else k,
+            mode=self.mode if mode is None else mode,
+            namespace=self.namespace,
+            thread=self.thread,
+            where=_both(self.where, where),
+        )
+        return [_document(hit) for hit in hits]
+
+
+def _both(
+    standing: Mapping[str, Any] | None, added: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The filter that lets through what both do."""
+    if standing and added:
+        return {"$and": [standing, added]}
+    return standing or added
+
+
+def _document(hit: Hit) -> Document:
+    memory = hit.memory
+    about = {
+        "score": hit.score,
+        "id": memory.id,
+        "time": memory.time.isoformat(),
+        "thread": memory.thread,
+    }
+    return Document(id=memory.id, page_content=memory.text, metadata={**about, **memory.metadata})
