@@ -1,0 +1,100 @@
+"""How a store's namespaces and keys are named in the vault, reversibly.
+
+A store namespace ("users", "ana") of a store at ("langgraph", "store") is the vault namespace
+("langgraph", "store", "users", "ana"). What the vault would refuse or change in a label (control
+characters, surrogates, other normal forms than NFC) is written percent-encoded behind a "~".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from urllib.parse import quote, unquote
+
+from langgraph.store.base import InvalidNamespaceError
+
+from mimir_core import Namespace
+from mimir_core.errors import InvalidArgument, InvalidNamespace
+
+MAX_LABELS = 16
+MAX_LABEL_BYTES = 256
+MAX_NAME_BYTES = 1024
+_MARK = "~"
+
+
+class InvalidStoreNamespace(InvalidNamespace, InvalidNamespaceError):
+    """A store namespace that LangGraph or the vault refuses; an error of both their trees."""
+
+    default_hint = 'use a tuple of labels such as ("users", "ana")'
+
+
+def store_root(namespace: Namespace | str) -> Namespace:
+    """The vault namespace below which a store keeps its items, as the vault spells it."""
+    labels = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+    if not labels or not all(isinstance(label, str) for label in labels):
+        raise InvalidNamespace("a namespace is a tuple of labels")
+    return tuple(unicodedata.normalize("NFC", label) for label in labels)
+
+
+def check_labels(labels: object) -> tuple[str, ...]:
+    """The labels of a store namespace, or of a pattern or prefix of one, as a tuple.
+
+    Raises:
+        InvalidStoreNamespace: a label is no string, empty, or holds a dot or NUL.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise InvalidStoreNamespace("a namespace is a tuple of labels")
+    for label in labels:
+        if not isinstance(label, str) or not label or "." in label or "\0" in label:
+            raise InvalidStoreNamespace("a label is a non-empty string without dots and NUL")
+    return tuple(labels)
+
+
+def vault_namespace(root: Namespace, labels: object) -> Namespace:
+    """Where the items of a store namespace lie in the vault.
+
+    Raises:
+        InvalidStoreNamespace: as `check_labels`, or the vault has no room for these labels.
+    """
+    place = root + tuple(_encoded(label) for label in check_labels(labels))
+    if len(place) > MAX_LABELS:
+        raise InvalidStoreNamespace(f"a namespace has at most {MAX_LABELS - len(root)} labels here")
+    if any(len(label.encode()) > MAX_LABEL_BYTES for label in place):
+        raise InvalidStoreNamespace(f"a label has at most {MAX_LABEL_BYTES} bytes, encoded")
+    return place
+
+
+def store_namespace(root: Namespace, place: Namespace) -> tuple[str, ...]:
+    """The store namespace that a vault namespace stands for."""
+    return tuple(_decoded(label) for label in place[len(root) :])
+
+
+def vault_key(key: object) -> str:
+    """The vault's key of a store key: itself where that can be, else a digest of it.
+
+    Raises:
+        InvalidArgument: the key is not a string.
+    """
+    if not isinstance(key, str):
+        raise InvalidArgument("a store key is a string")
+    data = key.encode("utf-8", "surrogatepass")
+    holds = 1 <= len(data) <= MAX_NAME_BYTES and not any("\ud800" <= c <= "\udfff" for c in key)
+    if holds and not key.startswith(_MARK):
+        return str(key)
+    return _MARK + hashlib.sha256(data).hexdigest()
+
+
+def _encoded(label: str) -> str:
+    plain = not label.startswith(_MARK) and (
+        (label.isascii() and label.isprintable())
+        or not (
+            unicodedata.normalize("NFC", label) != label
+            or any(unicodedata.category(char) in ("Cc", "Cs") for char in label)
+        )
+    )
+    return label if plain else _MARK + quote(label, safe="", errors="surrogatepass")
+
+
+def _decoded(label: str) -> str:
+    return unquote(label[1:], errors="surrogatepass") if label.startswith(_MARK) else label
