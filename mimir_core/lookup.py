@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mimir_core import display
 from mimir_core.embedding import Embedder
 from mimir_core.errors import InvalidArgument, NotFound
+from mimir_core.graph import Graph, graph_of
 from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_name, node_id
 from mimir_core.reading import open_memory, relatives
-from mimir_core.results import Lineage, Memory, Stats
+from mimir_core.results import Lineage, Memory, Stats, Thread
 from mimir_core.scope import Scope
 from mimir_core.searched import stored_vectors
 from mimir_core.types import Namespace, check_namespace
@@ -108,7 +110,7 @@ class Lookup:
         *,
         namespace: Namespace | str = DEFAULT_NAMESPACE,
         last: int | None = None,
-    ) -> list[Memory]:
+    ) -> Thread:
         """The memories of a thread, oldest first; empty if there is no such thread.
 
         Args:
@@ -122,7 +124,7 @@ class Lookup:
         with self._vault.view() as state:
             ordinals = state.catalog.thread_ordinals(check_namespace(namespace), checked)
             chosen = ordinals if last is None else ordinals[max(len(ordinals) - last, 0) :]
-            return [open_memory(state, int(ordinal)) for ordinal in chosen]
+            return Thread(open_memory(state, int(ordinal)) for ordinal in chosen)
 
     def memories(
         self,
@@ -163,6 +165,21 @@ class Lookup:
                 relatives(state, start, state.catalog.children),
             )
 
+    def graph(
+        self,
+        *,
+        namespace: Namespace | str | None = None,
+        descendants: bool = False,
+        thread: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+    ) -> Graph:
+        """The memories that fit, the erased ones beside them, and their edges; opens nothing."""
+        scope = Scope.checked(namespace, descendants, thread, where, since, until)
+        with self._vault.view() as state:
+            return graph_of(state, scope.mask(state))
+
     def namespaces(self) -> dict[Namespace, int]:
         """The namespaces that hold memories, with how many each."""
         with self._vault.view() as state:
@@ -189,3 +206,9 @@ class Lookup:
                 commits=root.commits,
                 indexed=all(not space.view.wants_graph for space in state.spaces),
             )
+
+    # In a notebook
+
+    plot_map = display.plot_map
+    plot_dag = display.plot_dag
+    _repr_html_ = display.vault_html

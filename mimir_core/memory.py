@@ -33,7 +33,7 @@ from mimir_core.lookup import Lookup
 from mimir_core.reading import with_derived
 from mimir_core.recall import Query, recall
 from mimir_core.repair import reembed
-from mimir_core.results import Forgotten, Hit, Report
+from mimir_core.results import Forgotten, Hits, Report
 from mimir_core.scope import Pick, Scope, picker
 from mimir_core.searched import ScopeCache
 from mimir_core.types import Namespace, check_namespace
@@ -215,7 +215,7 @@ class Mimir(Lookup):
         balance: float = 0.5,
         vector: Sequence[float] | npt.NDArray[np.float32] | None = None,
         among: Iterable[str] | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Finds the memories that answer a query, best first.
 
         Args:
@@ -257,7 +257,7 @@ class Mimir(Lookup):
             found = self._embedder.embed_query(wanted.text) if vector is None else vector
             direction = checked_vectors([found], 1, space)[0]
         with self._vault.view() as state:
-            return recall(state, scope, wanted, direction, space, self._scopes)
+            return Hits(recall(state, scope, wanted, direction, space, self._scopes))
 
     # Forgetting
 

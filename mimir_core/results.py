@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, SupportsIndex, TypeVar, overload
 
+from mimir_core.display import hits_html, lineage_html, thread_html
 from mimir_core.types import EdgeKind, Namespace
 
 
@@ -44,6 +45,9 @@ class Memory:
     def __repr__(self) -> str:
         return f"<Memory {self.id[:12]}>"
 
+    def _repr_html_(self) -> str:
+        return thread_html([self])
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Hit:
@@ -80,6 +84,41 @@ class Hit:
     def __repr__(self) -> str:
         return f"<Hit {self.id[:12]} score={self.score:.3f} by {'+'.join(self.found_by)}>"
 
+    def _repr_html_(self) -> str:
+        return hits_html([self])
+
+
+Shown = TypeVar("Shown")
+
+
+class _Found(list[Shown]):
+    """A list whose slices are lists of its own kind."""
+
+    @overload
+    def __getitem__(self, place: SupportsIndex, /) -> Shown: ...
+
+    @overload
+    def __getitem__(self, place: slice, /) -> Self: ...
+
+    def __getitem__(self, place: SupportsIndex | slice, /) -> Shown | Self:
+        if isinstance(place, slice):
+            return type(self)(super().__getitem__(place))
+        return super().__getitem__(place)
+
+
+class Hits(_Found[Hit]):
+    """What recall found, best first. A notebook shows texts and score bars by channel."""
+
+    def _repr_html_(self) -> str:
+        return hits_html(self)
+
+
+class Thread(_Found[Memory]):
+    """The memories of a thread, oldest first. A notebook shows time, speaker and text."""
+
+    def _repr_html_(self) -> str:
+        return thread_html(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Relative:
@@ -98,6 +137,9 @@ class Lineage:
     id: str
     ancestors: tuple[Relative, ...]
     descendants: tuple[Relative, ...]
+
+    def _repr_html_(self) -> str:
+        return lineage_html(self)
 
 
 @dataclass(frozen=True, slots=True)

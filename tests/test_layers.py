@@ -12,11 +12,12 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "mimir_core" / "embedding" / "build"
 
 FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results",
-          "searched", "lookup")
+          "searched", "lookup", "graph", "display")
 PEERS = ("dag", "index", "embedding", "storage")
 GROUND = ("types", "encoding")
 RANKS = (
-    {"mimir_langchain": 6, "mimir_llamaindex": 6, "mimir_core.cli": 5, "mimir_core": 4}
+    {"mimir_langchain": 6, "mimir_llamaindex": 6, "mimir_core.cli": 5, "mimir_core.jupyter": 5,
+     "mimir_core": 4}
     | dict.fromkeys((f"mimir_core.{name}" for name in FACADE), 4)
     | {"mimir_core.vault": 3}
     | dict.fromkeys((f"mimir_core.{name}" for name in PEERS), 2)
@@ -38,7 +39,10 @@ ONLY = {
     "hnswlib": "mimir_core.index",
     "msgpack": "mimir_core.encoding",
 }
-ELSEWHERE = {("mimir_core.cli.demo", "sqlite3"): "the demo makes a plain table to compare with"}
+ELSEWHERE = {
+    ("mimir_core.cli.demo", "sqlite3"): "the demo makes a plain table to compare with",
+    ("mimir_core.cli.checkup", "sqlite3"): "the doctor asks what SQLite can do",
+}
 NETWORK = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "ftplib", "smtplib"}
 
 

@@ -13,7 +13,9 @@ import time
 from contextlib import closing
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.text import Text
 
 from mimir_core.cli import thief
@@ -40,14 +42,14 @@ _BINS = 64
 _PAGE_BYTES = 16_384
 
 
-def run_demo(vault: Path | None) -> None:
-    """Runs the demonstration; every line of it shows what a call returned.
+def demo(
+    vault: Annotated[
+        Path | None, typer.Option(help="Keep the vault here; a temporary folder if not given.")
+    ] = None,
+) -> None:
+    """Show all of it on a small conversation.
 
-    Args:
-        vault: Where to create the vault and leave it; a temporary folder if None.
-
-    Raises:
-        MimirError: if anything of it fails.
+    A conversation goes in, answers questions, is forgotten in part; and what a thief would see.
     """
     with tempfile.TemporaryDirectory(prefix="mimir-demo-") as folder:
         path = Path(folder, "demo.mimir") if vault is None else vault

@@ -1,4 +1,4 @@
-"""`mimir` as a program of its own: help, streams, signals, a busy and a damaged vault, the demo."""
+"""`mimir` as a program of its own: streams, signals, a busy and a damaged vault, the demo."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mimir_core.cli.exits import MEANINGS
 from mimir_core.cli.thief import look
 
 from .shell import Shell, turns
-
-COMMANDS = (
-    "create", "remember", "recall", "forget", "import", "export", "thread", "stats", "verify",
-    "passwd", "demo",
-)  # fmt: skip
 
 
 def test_the_whole_flow_works_from_outside(tmp_path: Path) -> None:
@@ -43,20 +37,6 @@ def test_the_whole_flow_works_from_outside(tmp_path: Path) -> None:
     assert (code, out) == (3, "")
     assert "Traceback" not in err
     assert sorted(os.listdir(tmp_path)) == ["agent.mimir"]
-
-
-def test_help_names_every_command_and_exit_code(tmp_path: Path) -> None:
-    """`mimir` alone and `mimir --help` show examples, commands and exit codes, and succeed."""
-    shell = Shell(tmp_path / "none")
-    alone, asked = shell.run(), shell.run("--help")
-    assert alone.exit_code == asked.exit_code == 0
-    assert alone.stdout == asked.stdout
-    for command in COMMANDS:
-        assert f"\n  {command} " in asked.stdout
-        assert f"Usage: mimir {command} " in shell.run(command, "--help").stdout
-    for code, meaning in MEANINGS.items():
-        assert f"{code:>3}  {meaning}" in asked.stdout
-    assert "Examples:" in asked.stdout
 
 
 def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path: Path) -> None:

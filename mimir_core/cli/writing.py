@@ -1,0 +1,183 @@
+"""The commands that change a vault: create, remember, import, forget, passwd."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mimir_core.cli import options
+from mimir_core.cli.console import print_json, say
+from mimir_core.cli.exits import BAD_LINES
+from mimir_core.cli.opening import open_vault
+from mimir_core.cli.passphrase import read_new_passphrase, read_passphrase
+from mimir_core.cli.times import read_time
+from mimir_core.cli.transfer import check_files, import_files, show_summary
+from mimir_core.embedding import MiniLM
+from mimir_core.errors import InvalidArgument, InvalidText, VaultExists
+from mimir_core.intake import DEFAULT_NAMESPACE, MAX_CONTENT_BYTES
+from mimir_core.memory import Mimir
+
+
+def create(
+    vault: Annotated[Path, typer.Argument(help="The file to create.")],
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Create a vault.
+
+    Nobody can recover a lost passphrase."""
+    if vault.exists():
+        raise VaultExists("something already exists at this path")
+    with Mimir.create(vault, read_passphrase(passphrase_file, new=True)):
+        say(f"Created {vault}")
+
+
+def remember(
+    text: Annotated[str, typer.Argument(help="What to remember; - reads standard input.")],
+    vault: options.Vault,
+    passphrase_file: options.PassphraseFile = None,
+    namespace: options.InNamespace = None,
+    thread: options.Thread = None,
+    key: Annotated[
+        str | None, typer.Option(help="Unique name; a later memory of it supersedes this one.")
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Field, repeatable; a name twice makes a list."),
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="When it happened; now if not given.")] = None,
+    derived_from: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="What it was made from, repeatable.")
+    ] = None,
+) -> None:
+    """Store one memory and print its id."""
+    fields = {
+        "namespace": options.labels(namespace) or DEFAULT_NAMESPACE,
+        "thread": thread,
+        "key": key,
+        "metadata": options.metadata(meta or ()),
+        "time": None if time is None else read_time(time),
+        "derived_from": derived_from or (),
+    }
+    content = _standard_input() if text == "-" else text
+    with open_vault(vault, passphrase_file) as mimir:
+        say(mimir.remember(content, **fields))
+
+
+def _standard_input() -> str:
+    data = sys.stdin.buffer.read(MAX_CONTENT_BYTES + 1)
+    if len(data) > MAX_CONTENT_BYTES:
+        raise InvalidText(f"standard input has more than {MAX_CONTENT_BYTES} bytes")
+    try:
+        return data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InvalidText("standard input is not UTF-8") from None
+
+
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="JSON lines, gzip too; - is standard input."),
+    ],
+    vault: options.Vault,
+    passphrase_file: options.PassphraseFile = None,
+    namespace: options.InNamespace = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Import conversations from JSON lines.
+
+    Run it again after an interruption: nothing comes twice.
+
+    A line is a JSON object with text, and optionally time, speaker, conversation, session and id;
+    anything else becomes metadata. A line whose id the vault holds already is skipped, even if its
+    text is another now. Bad lines are reported by number, all others are stored.
+    """
+    place = options.labels(namespace)
+    check_files(files)
+    embedder = MiniLM()
+    with open_vault(vault, passphrase_file, embedder) as mimir:
+        summary = import_files(mimir, embedder, files, place)
+    if as_json:
+        print_json({**asdict(summary), "rate": summary.rate})
+    else:
+        show_summary(summary)
+    if summary.bad:
+        raise typer.Exit(BAD_LINES)
+
+
+def forget(
+    vault: options.Vault,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids, as recall shows them.")] = None,
+    passphrase_file: options.PassphraseFile = None,
+    key: Annotated[str | None, typer.Option(help="The memory of this key.")] = None,
+    namespace: options.InNamespace = None,
+    descendants: options.Descendants = False,
+    thread: options.Thread = None,
+    where: options.Where = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    cascade: options.Cascade = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Erase memories for good.
+
+    By id, by key, or everything that fits namespace, thread, filters and time, together. Asks
+    before more than one memory goes.
+    """
+    selection: dict[str, Any] = {
+        "key": key,
+        "namespace": options.labels(namespace),
+        "descendants": descendants,
+        **options.selection(thread, where, since, until),
+    }
+    with open_vault(vault, passphrase_file) as mimir:
+        found = mimir.forget(ids or None, **selection, cascade=cascade, dry_run=True)
+        if found.count and not dry_run:
+            _confirm(found.count, yes)
+            found = mimir.forget(found.ids)
+    _show_forgotten(found.ids, dry_run, as_json)
+
+
+def _confirm(count: int, yes: bool) -> None:
+    """Asks before more than one memory goes; what was counted is what goes."""
+    if yes or count == 1:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidArgument(
+            f"this would forget {count:,} memories, and there is no terminal to ask at",
+            hint="--yes forgets without asking, --dry-run lists them",
+        )
+    typer.confirm(f"Forget {count:,} memories for good?", abort=True, err=True)
+
+
+def _show_forgotten(ids: Sequence[str], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"ids": list(ids), "count": len(ids), "dry_run": dry_run})
+        return
+    if dry_run:
+        for id_ in ids:
+            say(id_)
+    memories = "1 memory" if len(ids) == 1 else f"{len(ids):,} memories"
+    say(f"Would forget {memories}." if dry_run else f"Forgot {memories}.")
+
+
+def passwd(
+    vault: options.Vault,
+    passphrase_file: options.PassphraseFile = None,
+    new_passphrase_file: Annotated[
+        Path | None, typer.Option(help="File with the new one. Or set MIMIR_NEW_PASSPHRASE.")
+    ] = None,
+) -> None:
+    """Change the passphrase.
+
+    Copies of the file made before still open with the old one.
+    """
+    with open_vault(vault, passphrase_file) as mimir:
+        mimir.change_passphrase(read_new_passphrase(new_passphrase_file))
+    say("The passphrase is changed.")
