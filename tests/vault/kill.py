@@ -242,11 +242,34 @@ def check_reembed(
         assert mimir.verify().ok
 
 
+def replace(mimir: Mimir, ids: list[str], acknowledge: Acknowledge) -> None:
+    """Two replacements of a memory by two others."""
+    for number in range(2):
+        new = [Item(f"new {number} {n}", thread="t", attachment=b"x") for n in range(2)]
+        mimir.replace(new, ids=[ids[number]])
+        acknowledge(str(number))
+
+
+def check_replace(
+    path: Path, before: dict[str, Any], ids: list[str], acknowledged: list[str]
+) -> None:
+    """Each replacement happened whole or not at all."""
+    with reopen(path) as mimir:
+        after = contents(mimir)
+        new = [str(after[id_][0]) for id_ in after if id_ not in before]
+        done = len(new) // 2
+        assert done >= len(acknowledged)
+        assert new == [f"new {number} {n}" for number in range(done) for n in range(2)]
+        assert set(before) - set(after) == set(ids[:done])
+        assert mimir.verify().ok
+
+
 OPERATIONS = {
     "remember": Operation(remember, check_remember),
     "remember_many": Operation(remember_many, check_remember_many),
     "forget": Operation(forget, check_forget),
     "upsert": Operation(upsert, check_upsert),
+    "replace": Operation(replace, check_replace),
     "checkpoint": Operation(checkpoint, check_same),
     "passwd": Operation(passwd, check_passwd),
     "reembed": Operation(reembed, check_reembed, damage),

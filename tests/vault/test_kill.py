@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 def test_killed_at_each_step(folder: Path) -> None:
     """Every operation that writes survives a kill at any of its steps."""
     *operations, total = run_worker("steps", folder, 45, module="kill")
-    assert len(operations) == 7
+    assert len(operations) == 8
     assert int(total.split()[1]) > 180
 
 

@@ -36,6 +36,7 @@ def contents(mimir: Mimir) -> dict[str, Any]:
             memory.thread,
             memory.key,
             dict(memory.metadata),
+            memory.attachment,
         )
         for memory in mimir.memories()
     }
