@@ -66,7 +66,7 @@ def to_item(node: BaseNode, namespace: Namespace | str) -> Item:
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     visible = bool(text.strip())
     metadata = {field_name(key): value for key, value in _plain(node.metadata).items()}
-    document = node.ref_doc_id
+    document = _document(node)
     if document is not None:
         metadata[DOCUMENT] = document
     return Item(
@@ -89,6 +89,13 @@ def from_memory(memory: Memory) -> BaseNode:
     if packed.pop("text_is_content"):
         packed["node"]["text"] = memory.text
     return _unpacked(packed)
+
+
+def _document(node: BaseNode) -> str | None:
+    try:
+        return node.ref_doc_id
+    except ValueError:
+        raise InvalidArgument("a node has one source document at most") from None
 
 
 def _foreign(memory: Memory) -> TextNode:

@@ -134,9 +134,11 @@ class MimirVectorStore(BasePydanticVectorStore):
         """Erases the nodes of a source document.
 
         Raises:
+            InvalidArgument: the id is no text.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
-        self._mimir.forget(namespace=self._namespace, where={DOCUMENT: {"$eq": ref_doc_id}})
+        document = {DOCUMENT: {"$in": _listed_ids([ref_doc_id])}}
+        self._mimir.forget(namespace=self._namespace, where=document)
 
     def delete_nodes(
         self,
@@ -309,9 +311,13 @@ class MimirVectorStore(BasePydanticVectorStore):
 
 def _keys(node_ids: Sequence[str] | None) -> list[str]:
     """Each id's key, once."""
-    if isinstance(node_ids, str):
-        raise InvalidArgument("node ids are a list of ids")
-    return list(dict.fromkeys(key_of(node_id) for node_id in node_ids or ()))
+    return list(dict.fromkeys(key_of(node_id) for node_id in _listed_ids(node_ids or ())))
+
+
+def _listed_ids(ids: Sequence[str]) -> list[str]:
+    if isinstance(ids, str) or not all(isinstance(each, str) for each in ids):
+        raise InvalidArgument("ids are a list of texts")
+    return list(ids)
 
 
 def _condition(query: VectorStoreQuery) -> dict[str, Any] | None:
@@ -319,7 +325,7 @@ def _condition(query: VectorStoreQuery) -> dict[str, Any] | None:
     condition = where(query.filters)
     if not query.doc_ids:
         return condition
-    documents = {DOCUMENT: {"$in": list(query.doc_ids)}}
+    documents = {DOCUMENT: {"$in": _listed_ids(query.doc_ids)}}
     return documents if condition is None else {"$and": [documents, condition]}
 
 
