@@ -83,7 +83,7 @@ def test_a_refused_replacement_changes_nothing(mimir: Mimir) -> None:
     for error, items, selection in bad:
         with pytest.raises(error):
             mimir.replace(items, **selection)
-    with patch.object(EMBEDDER, "embed_documents", side_effect=OSError), pytest.raises(OSError):
+    with patch.object(EMBEDDER, "embed_documents", side_effect=KeyError), pytest.raises(KeyError):
         mimir.replace([Item("fine")], ids=[old])
     assert contents(mimir) == before
     assert mimir.stats().commits == commits

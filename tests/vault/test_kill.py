@@ -23,4 +23,4 @@ def test_killed_at_random_moments(folder: Path) -> None:
     """A process at work, killed again and again, loses nothing that it acknowledged."""
     (line,) = run_worker("moments", folder, 80, module="kill")
     assert line.startswith("ok")
-    assert int(line.split()[1]) > 100
+    assert int(line.split()[1]) > 20
