@@ -16,7 +16,7 @@ FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results",
 PEERS = ("dag", "index", "embedding", "storage")
 GROUND = ("types", "encoding")
 RANKS = (
-    {"mimir_langchain": 6, "mimir_llamaindex": 6, "mimir_core.cli": 5, "mimir_core.jupyter": 5,
+    {"mimir_langchain": 6, "mimir_llamaindex": 6, "mimir_core.cli": 5, "mimir_core.jupyter": 6,
      "mimir_core": 4}
     | dict.fromkeys((f"mimir_core.{name}" for name in FACADE), 4)
     | {"mimir_core.vault": 3}
