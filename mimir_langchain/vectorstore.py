@@ -149,11 +149,19 @@ class MimirVectorStore(VectorStore):
         mimir: Mimir | None = None,
         **options: Any,
     ) -> MimirVectorStore:
-        """A store in the vault `mimir`, with these texts added; `options` are the class's."""
-        if mimir is None:
-            raise InvalidArgument("no vault to store in", hint="pass an open one: mimir=...")
-        store = cls(mimir, embedding, **options)
+        """A store in the open vault `mimir`, with these texts; `options` are the class's."""
+        store = cls(mimir, embedding, **options)  # type: ignore[arg-type]  # which refuses None
         store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    @classmethod
+    def from_documents(
+        cls, documents: Iterable[Document], embedding: Embeddings | None = None, **options: Any
+    ) -> MimirVectorStore:
+        """The same with documents."""
+        ids = options.pop("ids", None)
+        store = cls(options.pop("mimir", None), embedding, **options)
+        store.add_documents(documents, ids=ids)
         return store
 
     def close(self) -> None:

@@ -49,4 +49,4 @@ def words() -> WordEmbeddings:
 @pytest.fixture
 def store(mimir: Mimir) -> MimirVectorStore:
     """A store of four animals, embedded by the vault's own embedder."""
-    return MimirVectorStore.from_documents(ANIMALS, None, mimir=mimir)
+    return MimirVectorStore.from_documents(ANIMALS, mimir=mimir)

@@ -48,8 +48,8 @@ def ordered(sign: str, value: Any, bound: Any) -> bool:
     kind = next(kind for kind in kinds if isinstance(bound, kind))
     if not isinstance(value, kind) or isinstance(value, bool):
         return False
-    return {"$lt": value < bound, "$lte": value <= bound, "$gt": value > bound,
-            "$gte": value >= bound}[sign]  # fmt: skip
+    answers = {"$lt": value < bound, "$lte": value <= bound, "$gt": value > bound}
+    return bool({**answers, "$gte": value >= bound}[sign])
 
 
 def contains(value: Any, part: Any) -> bool:

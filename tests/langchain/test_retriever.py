@@ -110,7 +110,7 @@ def test_thread_and_filter_narrow(talk: Mimir) -> None:
 
 def test_namespaces_are_apart(talk: Mimir) -> None:
     """A retriever sees its own namespace, such as that of a vector store, and no other."""
-    MimirVectorStore.from_documents(ANIMALS, None, mimir=talk)
+    MimirVectorStore.from_documents(ANIMALS, mimir=talk)
     found = MimirRetriever(talk, namespace=("langchain", "vectors"), k=10).invoke("cat Pixel")
     assert {each.page_content for each in found} <= {each.page_content for each in ANIMALS}
     assert MimirRetriever(talk, namespace="nobody").invoke("cat") == []

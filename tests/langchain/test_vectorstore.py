@@ -110,7 +110,7 @@ def test_deleting_without_ids_empties_the_namespace_alone(
     store: MimirVectorStore, mimir: Mimir
 ) -> None:
     """`delete()` erases all documents of its namespace and nothing beside it."""
-    other = MimirVectorStore.from_documents(ANIMALS, None, mimir=mimir, namespace="other")
+    other = MimirVectorStore.from_documents(ANIMALS, mimir=mimir, namespace="other")
     below = ("langchain", "vectors", "below")
     mimir.remember("a neighbour", namespace=below)
     assert store.delete() is True

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RunnableParallel, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStoreRetriever
 from pydantic import ValidationError
 
@@ -63,7 +63,7 @@ def test_mmr_chooses_as_langchain_does(
     (For queries at which no two choices are so near that the rounding of vectors decides.)
     """
     for query in QUERIES:
-        options = {"k": 6, "fetch_k": 25, "lambda_mult": diversity}
+        options: dict[str, Any] = {"k": 6, "fetch_k": 25, "lambda_mult": diversity}
         ours, theirs = (store.max_marginal_relevance_search(query, **options) for store in pair)
         assert ids(ours) == ids(theirs)
         vector = DeterministicFakeEmbedding(size=16).embed_query(query)
@@ -183,9 +183,12 @@ async def test_fifty_at_once_equal_one_by_one(mimir: Mimir, words: WordEmbedding
 
 def test_a_chain_of_runnables_recalls(store: MimirVectorStore) -> None:
     """The retriever stands in a chain like any other."""
-    joined = RunnableLambda(lambda found: " | ".join(each.page_content for each in found))
-    chain = {"context": store.as_retriever(search_kwargs={"k": 1}) | joined,
-             "question": RunnablePassthrough()} | RunnableLambda(lambda given: given)  # fmt: skip
+
+    def joined(found: list[Document]) -> str:
+        return " | ".join(each.page_content for each in found)
+
+    context = store.as_retriever(search_kwargs={"k": 1}) | joined
+    chain = RunnableParallel(context=context, question=RunnablePassthrough())
     assert chain.invoke(QUERY) == {"context": "the cat is called Pixel", "question": QUERY}
 
 
