@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.retrievers import BaseRetriever
@@ -12,7 +12,7 @@ from llama_index.core.settings import Settings
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from mimir_core import DEFAULT_NAMESPACE, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, InvalidText
+from mimir_core.errors import InvalidArgument, InvalidText, NotSerializable
 from mimir_llamaindex.embedding import MimirEmbedding, handles
 from mimir_llamaindex.filters import where
 from mimir_llamaindex.nodes import from_memory
@@ -100,6 +100,9 @@ class MimirRetriever(BaseRetriever):
         mode = "dense" if words is None else "hybrid"
         hits = self._handle(len(vector)).recall(words, mode=mode, vector=vector, **self._asked)
         return [NodeWithScore(node=from_memory(hit.memory), score=hit.score) for hit in hits]
+
+    def __reduce__(self) -> NoReturn:
+        raise NotSerializable("a retriever on an open Mimir cannot be pickled or copied")
 
 
 def _texts(query_bundle: QueryBundle) -> list[str]:
