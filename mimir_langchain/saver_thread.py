@@ -137,8 +137,8 @@ class Thread:
     def erase(self, keys: Iterable[str]) -> None:
         """Erases records with all their parts, in one transaction. Raises ScrubPending."""
         gone = list(keys)
-        parts = blobs.further_parts(self._mimir, gone, self.namespace)
         if gone:
+            parts = blobs.further_parts(self._mimir, gone, self.namespace)
             self._mimir.forget(keys=[*gone, *parts], namespace=self.namespace)
 
     def erase_checkpoints(self, doomed: Iterable[str]) -> None:
@@ -158,9 +158,7 @@ class Thread:
         kept: set[str] = set()
         for newest in keys.newest.values():
             kept.update(self._foundation(newest))
-        doomed = [key for key in keys.checkpoints if key not in kept]
-        if doomed:
-            self.erase_checkpoints(doomed)
+        self.erase_checkpoints(key for key in keys.checkpoints if key not in kept)
 
     def _foundation(self, key: str) -> Iterator[str]:
         """A checkpoint and its ancestors as far back as its delta channels need them."""
