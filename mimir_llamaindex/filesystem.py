@@ -6,9 +6,8 @@ import datetime as dt
 import errno
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from hashlib import sha256
 from io import BytesIO
 from secrets import token_hex
 from typing import Any, NoReturn
@@ -22,7 +21,7 @@ from mimir_core.errors import NotSerializable, ScrubPending
 __all__ = ["MimirFile", "MimirFileSystem"]
 
 PIECE_BYTES = 4 << 20
-_MAX_KEY_BYTES = 1_024
+_MAX_PATH_BYTES = 1_024
 _MODES = ("rb", "wb", "ab", "xb", "r+b")
 
 
@@ -66,7 +65,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        return posixpath.dirname(cls._strip_protocol(path))
+        return str(posixpath.dirname(cls._strip_protocol(path)))
 
     # Looking
 
@@ -93,8 +92,9 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         own = self.info(path)
         found = [own]
         if own["type"] == "directory":
-            children = self._memories(where={"parent": own["name"]})
-            found = sorted(map(_info, children), key=lambda info: str(info["name"]))
+            keys = self._mimir.keys(namespace=self._namespace)
+            inside = sorted(key for key in keys if posixpath.dirname(key) == own["name"])
+            found = [_info(head) for head in self._heads(inside) if head is not None]
         return found if detail else [info["name"] for info in found]
 
     def exists(self, path: Any, **kwargs: Any) -> bool:
@@ -119,6 +119,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         Raises:
             FileExistsError: there is a file or folder of that name.
             FileNotFoundError, NotADirectoryError: of the folder above.
+            OSError: the path is longer than 1,024 bytes.
         """
         path = self._strip_protocol(path)
         if self.exists(path):
@@ -209,14 +210,18 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         head = self._file(path)
         while True:
             names = [f"#{head.metadata['token']}.{n}" for n in range(head.metadata["pieces"])]
-            keys = [_name(path), *names]
-            again, *pieces = self._mimir.get_many(keys=keys, namespace=self._namespace)
+            again, *pieces = self._heads([path, *names])
             if again is not None and again.id == head.id:
                 return b"".join(_bytes(piece) for piece in pieces)
             head = self._file(path)  # it was replaced just now
 
     def write(self, path: str, data: bytes) -> None:
-        """Replaces or makes a file, in one transaction."""
+        """Replaces or makes a file, in one transaction.
+
+        Raises:
+            IsADirectoryError, NotADirectoryError: of the path, or of one above it.
+            OSError: the path is longer than 1,024 bytes.
+        """
         path = self._strip_protocol(path)
         self._check_writable(path)
         token = token_hex(16)
@@ -230,7 +235,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
                 data[cut : cut + PIECE_BYTES],
                 self._namespace,
                 key=f"#{token}.{number}",
-                metadata={"of": path, "token": token},
+                metadata={"file": path, "token": token},
             )
             for number, cut in enumerate(cuts)
         ]
@@ -250,32 +255,30 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         return head
 
     def _heads(self, paths: Iterable[str]) -> list[Memory | None]:
-        names = [_name(path) for path in paths]
-        return self._mimir.get_many(keys=names, namespace=self._namespace)
-
-    def _memories(self, where: dict[str, Any]) -> Iterator[Memory]:
-        return self._mimir.memories(namespace=self._namespace, where=where)
+        return self._mimir.get_many(keys=paths, namespace=self._namespace)
 
     def _missing_folders(self, path: str) -> list[Item]:
+        """The folders to make above a path. Raises NotADirectoryError if one of them is a file."""
         above = _above(path)
-        found = zip(above, self._heads(above), strict=True)
+        heads = self._heads(above)
+        if any(head is not None and head.metadata["type"] == "file" for head in heads):
+            raise _error(errno.ENOTDIR)
+        found = zip(above, heads, strict=True)
         return [_head(self._namespace, one, "directory") for one, head in found if head is None]
 
     def _check_writable(self, path: str) -> None:
         if self.isdir(path):
             raise _error(errno.EISDIR)
-        if any(head and head.metadata["type"] == "file" for head in self._heads(_above(path))):
-            raise _error(errno.ENOTDIR)
+        self._missing_folders(path)
 
     def _store(self, items: list[Item], path: str = "", token: str = "") -> None:
-        """Stores, and erases the older pieces of a file in the same transaction."""
-        older = {"of": path, "token": {"$ne": token}}
+        """Stores, and erases what a file was before in the same transaction."""
+        older = {"file": path, "token": {"$ne": token}}
         with suppress(ScrubPending):
             self._mimir.replace(items, namespace=self._namespace, where=older)
 
     def _erase(self, paths: list[str]) -> None:
-        fields = [{name: {"$in": paths}} for name in ("path", "of")]
-        self._mimir.forget(namespace=self._namespace, where={"$or": fields})
+        self._mimir.forget(namespace=self._namespace, where={"file": {"$in": paths}})
 
 
 class MimirFile(BytesIO):
@@ -348,22 +351,16 @@ def _bytes(piece: Memory | None) -> bytes:
 
 
 def _head(namespace: Namespace, path: str, kind: str, **fields: Any) -> Item:
+    if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
+        raise _error(errno.ENAMETOOLONG)
     now = dt.datetime.now(dt.UTC)
-    fields = {"size": 0, **fields}
-    fields["created"] = fields.get("created") or now
-    place = {"path": path, "parent": posixpath.dirname(path), "type": kind}
-    return Item(b"", namespace, key=_name(path), metadata={**place, **fields}, time=now)
+    fields = {"type": kind, "size": 0, **fields, "created": fields.get("created") or now}
+    return Item(b"", namespace, key=path, metadata={"file": path, **fields}, time=now)
 
 
 def _info(head: Memory) -> dict[str, Any]:
     fields = {name: head.metadata[name] for name in ("size", "type", "created")}
-    return {"name": head.metadata["path"], **fields, "modified": head.time}
-
-
-def _name(path: str) -> str:
-    """The key of a path: itself, or its digest if it is too long to be one."""
-    data = path.encode()
-    return path if len(data) <= _MAX_KEY_BYTES else "#" + sha256(data).hexdigest()
+    return {"name": head.key, **fields, "modified": head.time}
 
 
 def _error(number: int) -> OSError:

@@ -25,6 +25,7 @@ __all__ = ["MimirKVStore"]
 Put = tuple[str, str, dict[str, Any]]
 PIECE_BYTES = 4 << 20
 BATCH = 1_024
+READ = 256
 _MAX_KEY_BYTES = 1_024
 
 
@@ -83,8 +84,12 @@ class MimirKVStore(BaseKVStore):
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
         """All values of a collection by key."""
         place = self._place(collection)
-        heads = self._mimir.memories(namespace=place, where={"piece": {"$exists": False}})
-        return dict(one for head in heads if (one := self._whole(place, head)) is not None)
+        names = [name for name in self._mimir.keys(namespace=place) if not _is_piece(name)]
+        found: list[tuple[str, dict[str, Any]] | None] = []
+        for start in range(0, len(names), READ):
+            heads = self._mimir.get_many(keys=names[start : start + READ], namespace=place)
+            found += (self._whole(place, head) for head in heads)
+        return dict(one for one in found if one is not None)
 
     def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """Erases a value for good; says whether there was one.
@@ -198,9 +203,13 @@ def _items(place: Namespace, key: str, data: bytes) -> Iterator[Item]:
     mark = _mark(key)
     for n in range(number):
         piece = data[(n + 1) * PIECE_BYTES : (n + 2) * PIECE_BYTES]
-        yield Item(piece, place, key=f"{mark}.{n}", metadata={"piece": n})
+        yield Item(piece, place, key=f"{mark}.{n}")
     metadata = {"pieces": number, "mark": mark} if number else {}
     yield Item(data[:PIECE_BYTES], place, key=_name(key), metadata=metadata)
+
+
+def _is_piece(name: str) -> bool:
+    return name.startswith("#") and "." in name
 
 
 def _pieces_of(data: bytes) -> int:
