@@ -76,7 +76,7 @@ def over(index: VectorStoreIndex, **options: Any) -> MimirRetriever:
 
 
 async def test_plain_memories_are_found(talk: Mimir, call: Call) -> None:
-    """Turns come as text nodes with their metadata and score, their thread as source, best first."""
+    """Turns come as text nodes, best first, with metadata, score and their thread as source."""
     found = await call(MimirRetriever(talk, similarity_top_k=3).retrieve, "brushes to paint")
     assert [type(each) for each in found] == [NodeWithScore] * 3
     assert {each.text for each in found[:2]} == set(DAY[:2])

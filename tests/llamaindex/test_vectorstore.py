@@ -16,6 +16,7 @@ from llama_index.core.vector_stores.types import (
 
 from mimir_core import Mimir
 from mimir_llamaindex import MimirVectorStore
+from mimir_llamaindex.filters import _OPERATORS
 
 from .conftest import Call, node
 
@@ -295,6 +296,4 @@ def test_an_empty_store_is_true(store: MimirVectorStore) -> None:
 
 def test_operators_of_filters_are_all_there() -> None:
     """No operator of the framework is unknown to us."""
-    from mimir_llamaindex.filters import _OPERATORS
-
     assert set(_OPERATORS) == set(FilterOperator)

@@ -213,7 +213,7 @@ async def test_the_event_loop_goes_on(store: MimirVectorStore) -> None:
     query = VectorStoreQuery(query_embedding=[1.0, 0.0])
     for call in (
         lambda: store.async_add([witness]),
-        lambda: store.aget_nodes(),
+        store.aget_nodes,
         lambda: store.aget_nodes(["w"]),
         lambda: store.aquery(query),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama_index.core.schema import (
@@ -25,7 +26,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from mimir_core import Mimir
-from mimir_llamaindex import MimirVectorStore
+from mimir_llamaindex import MimirVectorStore, nodes
 
 from .conftest import Call
 
@@ -166,8 +167,6 @@ def test_a_class_that_is_gone_becomes_its_ancestor(
     store: MimirVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that does not know a user's class reads its nodes as the class it extends."""
-    from mimir_llamaindex import nodes
-
     store.add([Chapter(id_="c", text="in the beginning", embedding=[1.0], metadata={"a": 1})])
     monkeypatch.setattr(nodes, "_descendants", lambda kind: iter([TextNode, Node]))
     monkeypatch.setattr(nodes, "_classes", {})
