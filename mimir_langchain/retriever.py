@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from mimir_core import DEFAULT_NAMESPACE, Hit, Mimir
 from mimir_core.errors import InvalidArgument
@@ -51,6 +51,11 @@ class MimirRetriever(BaseRetriever):
     Raises:
         InvalidArgument: `mimir` is no open vault.
     """
+
+    # A misspelt option must not let everything through, and no error shows what a filter holds.
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
+    )
 
     k: int = 5
     mode: str = "hybrid"

@@ -18,6 +18,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
+from pydantic import ConfigDict
 
 from mimir_core import Embedder, Hit, Item, KdfProfile, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, NotFound, ScrubPending
@@ -362,6 +363,11 @@ class MimirVectorStore(VectorStore):
 class MimirVectorStoreRetriever(VectorStoreRetriever):
     """What `MimirVectorStore.as_retriever` makes: LangChain's retriever, and hybrid search."""
 
+    # A misspelt option must not let everything through, and no error shows what a filter holds.
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
+    )
+
     allowed_search_types: ClassVar[Sequence[str]] = (
         *VectorStoreRetriever.allowed_search_types,
         "hybrid",
@@ -392,7 +398,9 @@ def _checked(texts: Iterable[str]) -> list[str]:
 
 
 def _aligned(values: Iterable[Any] | None, name: str, count: int) -> list[Any]:
-    """Values as a list, one for each text, or empty if there are none."""
+    """Values as a list, one for each text, or empty if there are none. Raises InvalidArgument."""
+    if isinstance(values, str):
+        raise InvalidArgument(f"{name} are a list, not one text")
     found = list(values or ())
     if found and len(found) != count:
         raise InvalidArgument(f"{len(found)} {name} for {count} texts; nothing was added")

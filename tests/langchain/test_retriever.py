@@ -167,11 +167,13 @@ def test_bad_input_is_refused(talk: Mimir) -> None:
     """No vault, an empty query, a k out of range, an unknown mode or filter: typed errors."""
     with pytest.raises(InvalidArgument):
         MimirRetriever("vault.mimir")  # type: ignore[arg-type]  # is what is tested
-    with pytest.raises(ValidationError):
-        MimirRetriever(talk, k="many")
-    for options in ({"k": 0}, {"k": -1}, {"mode": "psychic"}):
+    for options in ({"k": "many"}, {"filter": {"speaker": "Ana"}}, {"where": ["canary"]}):
+        with pytest.raises(ValidationError) as caught:
+            MimirRetriever(talk, **options)
+        assert "canary" not in str(caught.value)
+    for name, value in (("k", 0), ("k", -1), ("mode", "psychic")):
         with pytest.raises(InvalidArgument):
-            MimirRetriever(talk).invoke("cat", None, **options)
+            MimirRetriever(talk).invoke("cat", None, **{name: value})
     with pytest.raises(InvalidFilter):
         MimirRetriever(talk, where={"speaker": {"$like": "A%"}}).invoke("cat")
     with pytest.raises(InputError):

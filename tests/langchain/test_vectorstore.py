@@ -12,10 +12,6 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
-from langchain_core.example_selectors import (
-    MaxMarginalRelevanceExampleSelector,
-    SemanticSimilarityExampleSelector,
-)
 
 from mimir_core import Item, KdfProfile, Mimir
 from mimir_core.errors import (
@@ -26,11 +22,13 @@ from mimir_core.errors import (
     InvalidText,
     InvalidVector,
     NotSerializable,
+    ScrubPending,
     SpaceMismatch,
 )
 from mimir_langchain import MimirEmbeddings, MimirVectorStore
 
 from ..vault.vaults import PASSPHRASE, create, reopen
+from ..vault.worker import start_worker
 from .conftest import ANIMALS, WordEmbeddings
 
 FAST = KdfProfile.INSECURE_FOR_TESTS
@@ -100,7 +98,7 @@ def test_lookups_keep_the_order_asked_for(store: MimirVectorStore) -> None:
 
 def test_deleting_erases(store: MimirVectorStore, mimir: Mimir) -> None:
     """Deleting by ids passes over unknown ones; an empty list deletes nothing."""
-    assert store.delete(["cat", "yeti"]) is True
+    assert store.delete(["cat", "yeti", "cat"]) is True
     assert store.delete([]) is True
     assert {each.key for each in mimir.memories()} == {"dog", "crow", "eel"}
     assert all(each.id != "cat" for each in store.similarity_search("cat Pixel", k=4))
@@ -209,8 +207,9 @@ BAD_ADDS: list[Callable[[MimirVectorStore], object]] = [
     lambda store: store.add_texts(["a", "b"], ids=["1"]),
     lambda store: store.add_texts(["a"], ids=["1", "2"]),
     lambda store: store.add_texts("a text"),
+    lambda store: store.add_texts(["a", "b"], ids="ab"),  # type: ignore[arg-type]  # is tested
     lambda store: store.add_texts(["a"], ids=["x" * 1025]),
-    lambda store: store.add_texts(["a"], ids=[5]),  # type: ignore[list-item]  # is what is tested
+    lambda store: store.add_texts(["a"], ids=[5]),  # type: ignore[list-item]  # is tested
     lambda store: store.delete(where={"legs": 4}),
     lambda store: store.delete("cat"),
 ]
@@ -288,6 +287,23 @@ def test_a_path_and_a_passphrase_will_do(path: Path, words: WordEmbeddings) -> N
         assert mimir.namespaces() == {("docs",): 4}
 
 
+def test_a_reader_elsewhere_delays_scrubbing_alone(
+    store: MimirVectorStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process reads, replacing succeeds; deleting says that pages are still there."""
+    monkeypatch.setattr("mimir_core.vault.vault.SCRUB_TIMEOUT", 0.1)
+    with start_worker("hold_snapshot", path) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert store.add_texts(["the cat purrs"], ids=["cat"]) == ["cat"]
+        with pytest.raises(ScrubPending):
+            store.delete(["dog"])
+        assert [each.page_content for each in store.get_by_ids(["cat", "dog"])] == ["the cat purrs"]
+        assert holder.stdin is not None
+        holder.stdin.close()
+        holder.wait(30)
+
+
 def test_no_word_of_a_document_is_in_the_file(path: Path, words: WordEmbeddings) -> None:
     """Text, metadata, ids and namespaces are sealed; so are the ones replaced and deleted."""
     with create(path) as mimir:
@@ -340,15 +356,3 @@ def test_plain_memories_are_documents_too(mimir: Mimir) -> None:
     store = MimirVectorStore(mimir, namespace="default")
     [found] = store.similarity_search("cat", filter={"legs": 4})
     assert found == Document(id=id_, page_content="the cat is called Pixel", metadata={"legs": 4})
-
-
-@pytest.mark.parametrize(
-    "selector", [SemanticSimilarityExampleSelector, MaxMarginalRelevanceExampleSelector]
-)
-def test_selectors_of_examples_work_on_it(
-    mimir: Mimir, words: WordEmbeddings, selector: Any
-) -> None:
-    """LangChain's example selectors make a store of the class and search it."""
-    examples = [{"input": "happy", "output": "sad"}, {"input": "tall", "output": "short"}]
-    chosen = selector.from_examples(examples, words, MimirVectorStore, k=1, mimir=mimir)
-    assert chosen.select_examples({"input": "tall"}) == examples[1:]

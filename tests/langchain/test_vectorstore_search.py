@@ -235,5 +235,11 @@ def test_unknown_types_of_search_are_refused(store: MimirVectorStore) -> None:
         store.search(QUERY, "psychic")
     with pytest.raises(ValidationError, match="hybrid"):
         store.as_retriever(search_type="psychic")
+
+
+def test_a_retriever_ignores_no_option(store: MimirVectorStore) -> None:
+    """An option that stands in the wrong place, or is misspelt, is refused."""
+    with pytest.raises(ValidationError):
+        store.as_retriever(filter={"legs": 4})
     with pytest.raises(InvalidArgument):
         store.as_retriever(search_kwargs={"filters": {}}).invoke(QUERY)
