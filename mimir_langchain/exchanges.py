@@ -54,7 +54,7 @@ def recall_exchanges(
 
     Args:
         mimir: Where to look.
-        query: What is being asked.
+        query: What is being asked; what says nothing, such as an image, finds nothing.
         k: How many exchanges at most.
         room: Tokens to spend.
         tokens: What an exchange costs.
@@ -65,9 +65,11 @@ def recall_exchanges(
     Raises:
         As `Mimir.recall`.
     """
+    if not k or not query.strip():
+        return []
     hits = mimir.recall(
         query,
-        k=max(1, min(2 * k + seen_count, _MOST_HITS)),
+        k=min(2 * k + seen_count, _MOST_HITS),
         namespace=namespace,
         thread=thread,
         neighbours=1,

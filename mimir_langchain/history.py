@@ -101,6 +101,5 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
 
     def _items(self, messages: Sequence[BaseMessage]) -> list[Item]:
         return [
-            to_item(message, namespace=self._namespace, thread=self._thread)
-            for message in messages
+            to_item(message, namespace=self._namespace, thread=self._thread) for message in messages
         ]

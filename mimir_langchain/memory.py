@@ -156,6 +156,9 @@ class MimirMemory(ThreadMemory):
     count_tokens: CountTokens = Field(default=estimate_tokens, exclude=True, repr=False)
     all_threads: bool = False
 
+    def __init__(self, mimir: Mimir, **options: Any) -> None:  # else type checkers invent one
+        super().__init__(mimir, **options)
+
     def load_memory_variables(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Recalls what bears on the person's turn, and adds the latest turns.
 
@@ -211,9 +214,11 @@ def _chosen(values: Mapping[str, Any], key: str | None, names: set[str], what: s
             f"one {what} is expected, the chain gave {len(names)}",
             hint=f"name the one to remember with {what}_key",
         )
-    value = values.get(next(iter(names)) if key is None else key)
+    if key is not None and key not in values:
+        raise InvalidArgument(f"the chain gave no {what} of the name that {what}_key gives")
+    value = values[next(iter(names)) if key is None else key]
     if not isinstance(value, (str, BaseMessage)):
-        raise InvalidText(f"the {what} to remember is missing, or neither a text nor a message")
+        raise InvalidText(f"the {what} to remember is neither a text nor a message")
     return value
 
 

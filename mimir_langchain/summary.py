@@ -15,7 +15,7 @@ from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, run_in_executor
 from pydantic import Field, SkipValidation, field_validator
 
-from mimir_core import Memory, Namespace
+from mimir_core import Memory, Mimir, Namespace
 from mimir_core.errors import NotFound, ScrubPending
 from mimir_langchain.memory import ThreadMemory, exchanges
 from mimir_langchain.messages import to_message
@@ -95,6 +95,9 @@ class MimirSummaryMemory(ThreadMemory):
         default=SUMMARY_PROMPT, exclude=True, repr=False
     )
     last_turns: int = Field(default=2, ge=0)
+
+    def __init__(self, mimir: Mimir, **options: Any) -> None:  # else type checkers invent one
+        super().__init__(mimir, **options)
 
     @field_validator("llm")
     @classmethod

@@ -37,16 +37,16 @@ MESSAGES = [
     AIMessage(""),
     AIMessage("", tool_calls=[CALL]),
     AIMessage("one moment", tool_calls=[CALL], id="run-1", response_metadata={"model": "m"}),
-    AIMessage(
-        "done", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}
-    ),
+    AIMessage("done", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}),
     AIMessage("?", invalid_tool_calls=[{"name": "f", "args": "{", "id": "x", "error": "e"}]),
     AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "yes"}]),
-    AIMessageChunk("par", tool_call_chunks=[{"name": "f", "args": "{", "id": "1", "index": 0}]),
+    AIMessageChunk(
+        content="par", tool_call_chunks=[{"name": "f", "args": "{", "id": "1", "index": 0}]
+    ),
     SystemMessage("be brief"),
     ToolMessage("42 boats", tool_call_id="call 1", artifact={"rows": [1, 2]}, status="error"),
-    ChatMessage("order!", role="judge"),
-    FunctionMessage("result", name="search"),
+    ChatMessage(content="order!", role="judge"),
+    FunctionMessage(content="result", name="search"),
     RemoveMessage(id="m-1"),
 ]
 
