@@ -95,9 +95,7 @@ class MimirChatStore(AsyncDBChatStore):
     _place: dict[str, Any] = PrivateAttr()
     _lock: Lock = PrivateAttr()
 
-    def __init__(
-        self, mimir: Mimir, *, namespace: Namespace | str = ("llamaindex", "chat")
-    ) -> None:
+    def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "chat")) -> None:
         super().__init__()
         if not isinstance(mimir, Mimir):
             raise InvalidArgument("a chat store works on an open Mimir")

@@ -77,8 +77,8 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     def __init__(
         self,
         mimir: Mimir,
-        *,
         namespace: Namespace | str | None = None,
+        *,
         across_sessions: bool = False,
         k: int = 10,
         token_budget: int = 1_000,
