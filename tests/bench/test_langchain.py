@@ -29,7 +29,8 @@ def test_every_figure_is_there(turns_file: Path, monkeypatch: pytest.MonkeyPatch
     assert result["count"] == len(TURNS)
     names = ("add", "query", "hybrid", "invoke")
     expected = {f"{name}_{part}" for name in names for part in ("percent", "adapter_ms", "core_ms")}
-    assert set(result) == expected | {"count", "loop_blocked_ms"}
+    assert set(result) == expected | {"count", "loop_blocked_ms", "loop_blocked_median_ms"}
+    assert result["loop_blocked_ms"] >= result["loop_blocked_median_ms"] >= 0
     assert all(result[f"{name}_core_ms"] > 0 for name in names)
 
 
