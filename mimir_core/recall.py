@@ -17,6 +17,7 @@ from mimir_core.index.analysis import analyze
 from mimir_core.index.columns import VectorColumn, unit
 from mimir_core.index.fusion import LEAST_DEVIATION, Channel, Ranking, Threads, alone, fuse
 from mimir_core.index.preference import diverse, important, recent
+from mimir_core.index.rounding import Rounded, rough, rounded
 from mimir_core.intake import MAX_CONTENT_BYTES
 from mimir_core.reading import around, open_memory
 from mimir_core.results import Hit
@@ -139,9 +140,10 @@ def _dense(dense: Dense, vector: Floats, wanted: int) -> Channel:
     column = dense.held.column
     direction = unit(vector, column.dimension)
     owners, scores = _nearest(dense, direction, wanted)
-    mean, std = dense.population.moments(direction)
+    query = rounded(direction)
+    mean, std = dense.population.moments(query)
     return Channel(
-        "dense", owners, scores, mean, std, lambda wanted: _cosines(column, direction, wanted)
+        "dense", owners, scores, mean, std, lambda wanted: _cosines(column, query, wanted)
     )
 
 
@@ -159,19 +161,26 @@ def _nearest(dense: Dense, direction: Floats, wanted: int) -> tuple[Ordinals, Fl
         asked *= 4
 
 
-def _cosines(column: VectorColumn, direction: Floats, ordinals: Ordinals) -> Floats:
-    """The best cosine among the rows of each memory, ascending, and -1 for one without rows."""
+def _cosines(column: VectorColumn, query: Rounded, ordinals: Ordinals) -> Floats:
+    """The best cosine among the rows of each memory, ascending, and -1 for one without rows.
+
+    Of the rounded query, which is off by a thousandth: fusion asks for no more.
+    """
+
+    def cosines(rows: npt.NDArray[np.int64]) -> Floats:
+        return rough(query, column.codes[rows], column.scales[rows])
+
     found = np.full(len(ordinals), -1, np.float32)
     if column.one_each:
         rows = column.first_rows(ordinals)
         held = rows >= 0
         if held.all():
-            return column.scores(direction, rows)
-        found[held] = column.scores(direction, rows[held])
+            return cosines(rows)
+        found[held] = cosines(rows[held])
     else:
         rows = column.rows_of(ordinals)
         places = np.searchsorted(ordinals, column.owners[rows])
-        np.maximum.at(found, places, column.scores(direction, rows))
+        np.maximum.at(found, places, cosines(rows))
     return found
 
 

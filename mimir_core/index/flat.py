@@ -1,24 +1,20 @@
 """Exact search: scan every row in int8, then score the few that can win in float32.
 
-The query is rounded to int8 too, `query = step * codes + rest`, so that one SIMD pass over the
-codes gives each row's score up to an error of at most |rest|, since stored vectors have unit
-length (Cauchy-Schwarz). A row more than 2 |rest| below the k-th best of that pass cannot be among
-the k best; all others are scored in full. The result is therefore exact, at a quarter of the
-memory traffic of a float32 scan, which is what a scan costs.
+The query is rounded to int8 too, which gives each row's score up to a known error. A row more than
+twice that below the k-th best cannot be among the k best; all others are scored in full. The
+result is therefore exact, at a quarter of the memory traffic of a float32 scan, which is what a
+scan costs.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import simsimd
 from numpy.typing import ArrayLike
 
 from mimir_core.errors import InvalidArgument
-from mimir_core.index.columns import ERASED, Codes, Floats, Mask, Rows, VectorColumn, unit
+from mimir_core.index.columns import ERASED, Floats, Mask, Rows, VectorColumn, unit
+from mimir_core.index.rounding import rough, rounded
 
-_ROUNDING = 1e-5  # above the float32 rounding of a score
 _NEVER = -9.0  # below every score
 
 
@@ -56,14 +52,15 @@ def contenders(
 ) -> Rows:
     """Every live, allowed row from `start` on that can be among the k best, ascending."""
     codes, scales = column.codes[start:], column.scales[start:]
-    wanted = _wanted(column, allowed, start)
+    wanted = live_rows(column, allowed, start)
     rows = None if wanted is None else np.flatnonzero(wanted)
+    query = rounded(direction)
     if rows is not None and 2 * len(rows) < len(codes):  # a gathered row costs two scanned ones
-        return start + rows[_near(*_rough(codes[rows], scales[rows], direction), k)]
-    rough, error = _rough(codes, scales, direction)
+        return start + rows[likely(rough(query, codes[rows], scales[rows]), query.error, k)]
+    scores = rough(query, codes, scales)
     if wanted is not None:
-        rough[~wanted] = _NEVER
-    return start + _near(rough, error, k)
+        scores[~wanted] = _NEVER
+    return start + likely(scores, query.error, k)
 
 
 def best(column: VectorColumn, direction: Floats, k: int, rows: Rows) -> tuple[Rows, Floats]:
@@ -73,7 +70,7 @@ def best(column: VectorColumn, direction: Floats, k: int, rows: Rows) -> tuple[R
     return rows[order], scores[order]
 
 
-def _wanted(column: VectorColumn, allowed: Mask | None, start: int) -> Mask | None:
+def live_rows(column: VectorColumn, allowed: Mask | None, start: int = 0) -> Mask | None:
     """Live and allowed rows from `start` on; None if that is all of them."""
     if not column.erased:
         return None if allowed is None else allowed[start:]
@@ -81,20 +78,8 @@ def _wanted(column: VectorColumn, allowed: Mask | None, start: int) -> Mask | No
     return live if allowed is None else live & allowed[start:]
 
 
-def _rough(codes: Codes, scales: Floats, direction: Floats) -> tuple[Floats, float]:
-    """Scores of the rounded query, and by how much at most they miss those of the query itself."""
-    if not len(codes):
-        return np.empty(0, np.float32), 0.0
-    step = np.abs(direction).max() / np.float32(127)
-    rounded = np.rint(direction / step).astype(np.int8)
-    rest = direction - step * rounded
-    rough = np.asarray(simsimd.cdist(rounded[None], codes, "inner", out_dtype="float32"))[0]
-    rough *= step * scales
-    return rough, math.sqrt(rest.dot(rest)) + _ROUNDING
-
-
-def _near(rough: Floats, error: float, k: int) -> Rows:
-    """Positions whose true score can be among the k best."""
+def likely(rough: Floats, error: float, k: int) -> Rows:
+    """Positions of the rows whose scores can be among the k best, by rough ones."""
     bar = -2.0
     if k < len(rough):
         bar = max(bar, float(np.partition(rough, -k)[-k]) - 2 * error)

@@ -7,9 +7,9 @@ where 10,000 are searched, and exact where it is the whole.
 from __future__ import annotations
 
 import numpy as np
-import simsimd
 
-from mimir_core.index.columns import Floats, Rows, VectorColumn
+from mimir_core.index.columns import Rows, VectorColumn
+from mimir_core.index.rounding import Rounded, rough
 
 SAMPLE = 512
 
@@ -31,18 +31,14 @@ class Population:
         self._codes = column.codes[rows]
         self._scales = column.scales[rows]
 
-    def moments(self, direction: Floats) -> tuple[float, float]:
-        """Mean and standard deviation of the cosines with a unit vector; (0, 0) of no rows.
+    def moments(self, query: Rounded) -> tuple[float, float]:
+        """Mean and standard deviation of the cosines with a query; (0, 0) of no rows.
 
-        The query is rounded to int8, which moves either by less than a hundredth of the deviation.
+        The query's rounding moves either by less than a hundredth of the deviation.
         """
         if not len(self._codes):
             return 0.0, 0.0
-        step = np.abs(direction).max() / np.float32(127)
-        rounded = np.rint(direction / step).astype(np.int8)
-        products = simsimd.cdist(rounded[None], self._codes, "inner", out_dtype="float32")
-        scores = np.asarray(products)[0] * self._scales
-        scores *= step
+        scores = rough(query, self._codes, self._scales)
         mean = float(np.add.reduce(scores)) / len(scores)
         variance = float(np.einsum("i,i->", scores, scores)) / len(scores) - mean * mean
         return mean, variance**0.5 if variance > ROUNDING else 0.0

@@ -1,4 +1,7 @@
-"""The vector index of a vault: exact while that is the faster, an HNSW graph above."""
+"""The vector index of a vault: sketches while they are the faster, an HNSW graph above.
+
+A short vector is scanned instead of sketched, which is exact, and gets its graph earlier.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from numpy.typing import ArrayLike
 from mimir_core.index.columns import ERASED, Floats, Mask, Rows, VectorColumn
 from mimir_core.index.graph import GraphState
 from mimir_core.index.hnsw import MAX_HOLES, HnswIndex, Progress
+from mimir_core.index.sketch import LEAST_DIMENSION, SketchIndex
 
 __all__ = ["GraphState", "VectorView"]
 
-GRAPH_FROM = 10_000  # live rows; below, a scan costs no more than a search of the graph
+GRAPH_FROM = 10_000  # live rows of short vectors; below, a scan costs no more than the graph
+SKETCHED_UP_TO = 30_000  # live rows of others; below, sketches cost no more
 _TAIL = 5_000  # scanned rows that are worth taking into the graph,
 _TAIL_SHARE = 0.1  # or this share of those in it, if that is more
 
@@ -21,13 +26,13 @@ _TAIL_SHARE = 0.1  # or this share of those in it, if that is more
 class VectorView:
     """Implements `VectorIndex` over a column, with a graph when there are enough rows.
 
-    A new view answers exactly. `attach` or `extend`, in any thread, give it a graph; until they
-    are done it goes on answering without.
+    `attach` or `extend`, in any thread, give it the graph; until they are done it answers without.
     """
 
     def __init__(self, column: VectorColumn) -> None:
         self._column = column
         self._index = HnswIndex(column)
+        self._sketches = SketchIndex(column) if column.dimension >= LEAST_DIMENSION else None
         self._lock = Lock()  # held while the index is replaced or told of erasures
         self._work = Lock()  # held while a graph is made: one at a time
 
@@ -38,7 +43,8 @@ class VectorView:
     def wants_graph(self) -> bool:
         """Whether `extend` has work to do: too many rows are scanned, or the graph has holes."""
         rows, covered = len(self._column), self._index.covered
-        if rows - self._column.erased < GRAPH_FROM:
+        least = GRAPH_FROM if self._sketches is None else SKETCHED_UP_TO
+        if rows - self._column.erased < least:
             return False
         tail_is_long = rows - covered > max(_TAIL, _TAIL_SHARE * covered)
         return tail_is_long or self._index.removed_share > MAX_HOLES
@@ -50,6 +56,8 @@ class VectorView:
 
     def search(self, query: ArrayLike, k: int, allowed: Mask | None = None) -> tuple[Rows, Floats]:
         """See `VectorIndex.search`."""
+        if self._sketches is not None and not self._index.covered:
+            return self._sketches.search(query, k, allowed)
         return self._index.search(query, k, allowed)
 
     def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
@@ -60,6 +68,8 @@ class VectorView:
         """See `VectorIndex.removed`."""
         with self._lock:
             self._index.removed(rows)
+            if self._sketches is not None:
+                self._sketches.removed(rows)
 
     def extend(self, progress: Progress | None = None) -> None:
         """Take all rows into the graph if `wants_graph`; searches go on meanwhile.

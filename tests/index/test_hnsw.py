@@ -9,17 +9,16 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from numpy.typing import NDArray
 
 from mimir_core.errors import InvalidArgument, InvalidVector
 from mimir_core.index import hnsw, vectors
-from mimir_core.index.columns import ERASED, Mask, VectorColumn, quantize
+from mimir_core.index.columns import ERASED, Mask, VectorColumn
 from mimir_core.index.flat import FlatIndex
 from mimir_core.index.graph import GraphState
 from mimir_core.index.hnsw import MAX_HOLES, HnswIndex
 from mimir_core.index.vectors import VectorView
 
-from .vectors import clustered, filled, truth
+from .vectors import append, clustered, filled, truth
 
 QUERIES = clustered(60, seed=9)
 
@@ -53,11 +52,6 @@ def recall(
         found += int(np.count_nonzero(scores >= exact[-1]))
         wanted += len(exact)
     return found / wanted
-
-
-def append(column: VectorColumn, rows: NDArray[np.float32]) -> None:
-    """Add vectors with owners of their own."""
-    column.append(*quantize(rows), np.arange(len(column), len(column) + len(rows)))
 
 
 def test_recall_after_build_erasure_extension_and_attachment() -> None:

@@ -24,6 +24,11 @@ def filled(vectors: NDArray[np.float32]) -> VectorColumn:
     return column
 
 
+def append(column: VectorColumn, rows: NDArray[np.float32]) -> None:
+    """Add vectors with owners of their own."""
+    column.append(*quantize(rows), np.arange(len(column), len(column) + len(rows)))
+
+
 def truth(
     column: VectorColumn, query: NDArray[np.float32], allowed: Mask | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
