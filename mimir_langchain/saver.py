@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import threading
 import unicodedata
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
-    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    PendingWrite,
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
@@ -28,8 +27,13 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
 
+from .saver_async import AsyncSaver
+from .saver_config import config_of, place_of, renamed, thread_of
 from .saver_records import Stored, Write, checkpoint_key, id_of, opened_value, sealed_value
 from .saver_thread import Keys, Thread
+
+if TYPE_CHECKING:  # beta upstream
+    from langgraph.checkpoint.base import DeltaChannelHistory
 
 __all__ = ["MimirSaver"]
 
@@ -37,7 +41,7 @@ _log = logging.getLogger(__name__)
 _DELTA = "counters_since_delta_snapshot"
 
 
-class MimirSaver(BaseCheckpointSaver[str]):
+class MimirSaver(AsyncSaver):
     """Keeps a graph's checkpoints in an encrypted vault.
 
     Thread ids, namespaces, checkpoint ids, metadata, channel values and pending writes are all
@@ -97,7 +101,7 @@ class MimirSaver(BaseCheckpointSaver[str]):
             InvalidArgument: the config names no thread.
             VaultDamaged: what is stored was changed.
         """
-        thread, place = self._thread(config), _place(config)
+        thread, place = self._thread(config), place_of(config)
         wanted = get_checkpoint_id(config)
         while True:
             keys = thread.keys()
@@ -107,7 +111,7 @@ class MimirSaver(BaseCheckpointSaver[str]):
             stored = thread.checkpoint(key)
             found = None if stored is None else self._tuple(thread, stored, keys)
             if found is not None or wanted:
-                return found and _renamed(found, config["configurable"]["thread_id"])
+                return found and renamed(found, thread_of(config))
 
     def list(
         self,
@@ -165,17 +169,45 @@ class MimirSaver(BaseCheckpointSaver[str]):
         checkpoint = {**self.serde.loads_typed(stored.checkpoint), "channel_values": values}
         writes = thread.writes(keys.writes_of(stored.key))
         return CheckpointTuple(
-            config=_config(stored.thread, stored.place, stored.id),
+            config=config_of(stored.thread, stored.place, stored.id),
             checkpoint=cast(Checkpoint, checkpoint),
             metadata=self.serde.loads_typed(stored.metadata),
-            parent_config=_config(stored.thread, stored.place, stored.parent)
+            parent_config=config_of(stored.thread, stored.place, stored.parent)
             if stored.parent
             else None,
-            pending_writes=[
-                (write.task, write.channel, self.serde.loads_typed((write.kind, write.data)))
-                for write in writes
-            ],
+            pending_writes=[self._pending(write) for write in writes],
         )
+
+    def _pending(self, write: Write) -> PendingWrite:
+        return write.task, write.channel, self.serde.loads_typed((write.kind, write.data))
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """What the ancestors of a checkpoint wrote to delta channels, oldest first.
+
+        Of each channel, back to the nearest ancestor that holds its value, which is the `seed`.
+        Of the ancestors only these values and the writes are opened.
+        """
+        thread, place = self._thread(config), place_of(config)
+        keys, wanted = thread.keys(), get_checkpoint_id(config)
+        key = checkpoint_key(place, wanted) if wanted else keys.latest(place)
+        found: dict[str, DeltaChannelHistory] = {channel: {"writes": []} for channel in channels}
+        ancestors = thread.lineage(key) if key and found else iter(())
+        remaining = set(found)
+        for stored in islice(ancestors, 1, None):
+            for write in reversed(thread.writes(keys.writes_of(stored.key))):
+                if write.channel in remaining:
+                    found[write.channel]["writes"].append(self._pending(write))
+            seeds = thread.values(stored, remaining & stored.values.keys()) or {}
+            for channel, record in seeds.items():
+                found[channel]["seed"] = opened_value(self.serde, record)
+            remaining -= seeds.keys()
+            if not remaining:
+                break
+        for history in found.values():
+            history["writes"].reverse()
+        return found
 
     # Writing
 
@@ -194,8 +226,8 @@ class MimirSaver(BaseCheckpointSaver[str]):
             InvalidArgument: the config names no thread.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
         """
-        thread, place = self._thread(config), _place(config)
-        result = _config(config["configurable"]["thread_id"], place, checkpoint["id"])
+        thread, place = self._thread(config), place_of(config)
+        result = config_of(thread_of(config), place, checkpoint["id"])
         key = checkpoint_key(place, checkpoint["id"])
         parent = get_checkpoint_id(config)
         parent_key = checkpoint_key(place, parent) if parent else None
@@ -226,7 +258,7 @@ class MimirSaver(BaseCheckpointSaver[str]):
         for inherited in ({} if base is None else base.values, {}):
             values, fresh = self._sealed_values(checkpoint, new_versions, inherited)
             stored = Stored(
-                thread=str(config["configurable"]["thread_id"]),
+                thread=str(thread_of(config)),
                 place=place,
                 id=checkpoint["id"],
                 parent=get_checkpoint_id(config),
@@ -280,7 +312,7 @@ class MimirSaver(BaseCheckpointSaver[str]):
         thread, id_ = self._thread(config), get_checkpoint_id(config)
         if not id_:
             raise InvalidArgument("writes belong to a checkpoint, which the config must name")
-        key = checkpoint_key(_place(config), id_)
+        key = checkpoint_key(place_of(config), id_)
         sealed = [
             Write(task_id, WRITES_IDX_MAP.get(channel, at), channel, task_path, *self._typed(value))
             for at, (channel, value) in enumerate(writes)
@@ -321,8 +353,9 @@ class MimirSaver(BaseCheckpointSaver[str]):
             found = self._mimir.memories(namespace=self._root, descendants=True, where=runs)
             places = sorted((memory.namespace, str(memory.key)) for memory in found)
             for namespace, group in groupby(places, key=lambda place: place[0]):
-                thread = Thread(self._mimir, self._root, namespace[-1])
-                thread.erase_checkpoints([key for _, key in group])
+                if namespace[:-1] == self._root:  # not those of a saver in a namespace below
+                    thread = Thread(self._mimir, self._root, namespace[-1])
+                    thread.erase_checkpoints(key for _, key in group)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copies all checkpoints and writes of a thread to another, in one transaction.
@@ -361,68 +394,10 @@ class MimirSaver(BaseCheckpointSaver[str]):
         if pending is not None:
             raise pending
 
-    # Async
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """`get_tuple` in a worker thread."""
-        return await asyncio.to_thread(self.get_tuple, config)
-
-    async def alist(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
-        """`list`, each step in a worker thread."""
-        found = self.list(config, filter=filter, before=before, limit=limit)
-        while (each := await asyncio.to_thread(next, found, None)) is not None:
-            yield each
-
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """`put` in a worker thread."""
-        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
-
-    async def aput_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
-    ) -> None:
-        """`put_writes` in a worker thread."""
-        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """`delete_thread` in a worker thread."""
-        await asyncio.to_thread(self.delete_thread, thread_id)
-
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """`delete_for_runs` in a worker thread."""
-        await asyncio.to_thread(self.delete_for_runs, run_ids)
-
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """`copy_thread` in a worker thread."""
-        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """`prune` in a worker thread."""
-        await asyncio.to_thread(self.prune, thread_ids, strategy=strategy)
-
     # Itself
 
     def _thread(self, config: RunnableConfig) -> Thread:
-        thread_id = config.get("configurable", {}).get("thread_id")
-        if thread_id is None:
-            raise InvalidArgument("the config names no thread: give configurable.thread_id")
-        return self._named(thread_id)
+        return self._named(thread_of(config))
 
     def _named(self, thread_id: object) -> Thread:
         return Thread.named(self._mimir, self._root, str(thread_id))
@@ -443,28 +418,6 @@ class MimirSaver(BaseCheckpointSaver[str]):
 
     def __reduce__(self) -> NoReturn:
         raise NotSerializable("a saver over an open Mimir cannot be pickled or copied")
-
-
-def _place(config: RunnableConfig) -> str:
-    """The checkpoint namespace of a config; the root graph's is empty."""
-    return str(config["configurable"].get("checkpoint_ns") or "")
-
-
-def _config(thread_id: Any, place: str, checkpoint_id: str) -> RunnableConfig:
-    return {
-        "configurable": {
-            "thread_id": thread_id,
-            "checkpoint_ns": place,
-            "checkpoint_id": checkpoint_id,
-        }
-    }
-
-
-def _renamed(found: CheckpointTuple, thread_id: Any) -> CheckpointTuple:
-    """With the thread id as the caller writes it: a number stays one."""
-    for config in (found.config, found.parent_config or _config(None, "", "")):
-        config["configurable"]["thread_id"] = thread_id
-    return found
 
 
 def _unseeded(checkpoint: Checkpoint, metadata: dict[str, Any]) -> list[str]:

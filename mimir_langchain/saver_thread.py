@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -18,13 +18,13 @@ from .saver_records import (
     WRITE,
     Stored,
     Write,
+    checkpoint_key,
     checkpoint_prefix,
     id_of,
     owner_of,
     pack,
     prefix_of,
     unpack,
-    write_prefix,
 )
 
 _NO_TOMB: Mapping[str, Any] = {"last": "", "late": []}
@@ -66,25 +66,36 @@ class Thread:
         (record,) = blobs.read(self._mimir, [key], self.namespace)
         return None if record is None else Stored.opened(record)
 
+    def lineage(self, key: str) -> Iterator[Stored]:
+        """A checkpoint and its ancestors, nearest first, as far as they are here."""
+        while (found := self.checkpoint(key)) is not None:
+            yield found
+            if not found.parent:
+                return
+            key = checkpoint_key(found.place, found.parent)
+
     def holds(self, keys: Iterable[str]) -> bool:
         """Whether all these keys have records; opens nothing."""
         return None not in self._mimir.known(keys, namespace=self.namespace)
 
-    def values(self, checkpoint: Stored) -> dict[str, bytes] | None:
-        """The records of a checkpoint's channel values; None if it went meanwhile.
+    def values(
+        self, checkpoint: Stored, channels: Collection[str] | None = None
+    ) -> dict[str, bytes] | None:
+        """The records of a checkpoint's values, of all channels or some; None if it went meanwhile.
 
         Raises:
             VaultDamaged: the checkpoint is there, but one of its values is not.
         """
-        keys = [key for _, key in checkpoint.values.values()]
+        names = list(checkpoint.values if channels is None else channels)
+        keys = [checkpoint.values[name][1] for name in names]
         records = blobs.read(self._mimir, keys, self.namespace)
         if None in records:
             if self.holds([checkpoint.key]):
                 raise VaultDamaged("a channel value of a checkpoint is missing")
             return None
         return {
-            channel: record
-            for channel, record in zip(checkpoint.values, records, strict=True)
+            name: record
+            for name, record in zip(names, records, strict=True)
             if record is not None
         }
 
@@ -162,14 +173,12 @@ class Thread:
 
     def _foundation(self, key: str) -> Iterator[str]:
         """A checkpoint and its ancestors as far back as its delta channels need them."""
-        yield key
-        stored = self.checkpoint(key)
-        wanted = set() if stored is None else set(stored.unseeded)
-        while wanted and stored is not None and stored.parent:
-            key = f"{prefix_of(key)}{stored.parent}"
-            yield key
-            stored = self.checkpoint(key)
-            wanted -= set() if stored is None else stored.values.keys()
+        wanted: set[str] | None = None
+        for stored in self.lineage(key):
+            wanted = set(stored.unseeded) if wanted is None else wanted - stored.values.keys()
+            yield stored.key
+            if not wanted:
+                return
 
     # Deletion
 
@@ -237,9 +246,14 @@ class Keys:
 
     def writes_of(self, checkpoint: str) -> list[str]:
         """The keys of a checkpoint's writes."""
-        prefix = write_prefix(checkpoint)
-        found = (key for key in self.writes if key.startswith(prefix))
-        return [key for key in found if owner_of(key) == checkpoint]  # an id may hold a space
+        return self._by_owner.get(checkpoint, [])
+
+    @cached_property
+    def _by_owner(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for write in self.writes:
+            found.setdefault(owner_of(write), []).append(write)
+        return found
 
     def orphaned(self, write: str) -> bool:
         """Whether a write's checkpoint is not here although a newer one is."""

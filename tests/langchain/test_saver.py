@@ -166,7 +166,7 @@ def test_an_unchanged_value_is_stored_once(mimir: Mimir, saver: MimirSaver) -> N
     """A channel that no step writes to costs its bytes once, not at each step."""
     counting_graph(saver, steps=30).invoke({"said": [], "fixed": "x" * 100_000}, config())
     assert len(list(saver.list(config()))) > 30
-    assert mimir.stats().log_bytes < 400_000
+    assert mimir.stats().log_bytes < 600_000  # 30 copies would be 3 million
 
 
 def test_same_version_other_value(saver: MimirSaver) -> None:

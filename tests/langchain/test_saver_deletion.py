@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 from langgraph.channels import DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
@@ -313,6 +314,9 @@ def test_pruning_keeps_what_delta_channels_are_built_on(
         assert said["words"] == expected
         saver.prune(["t"])
         assert graph.get_state(config()).values["words"] == expected
+        wanted = {"config": config(), "channels": ["words", "nobody"]}
+        walked = BaseCheckpointSaver.get_delta_channel_history(saver, **wanted)
+        assert saver.get_delta_channel_history(**wanted) == walked
     assert len(list(saver.list(config()))) < 10
     saver.copy_thread("t", "copy")
     assert graph.get_state(config("copy")).values["words"] == expected
