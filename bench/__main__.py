@@ -7,13 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from bench import latency, overhead, profile, retrieval, storage, table
+from bench import latency, nearest, overhead, profile, retrieval, storage, table
 from bench.peers import compare
 
 COUNT = {"--count": {"type": int, "default": 10_000, "help": "how many turns to import"}}
@@ -31,6 +32,16 @@ def rows(result: dict[str, Any]) -> RenderableType:
     for key, value in result.items():
         shown.add_row(key, f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
     return shown
+
+
+def of_extra(name: str) -> Callable[[argparse.Namespace], dict[str, Any]]:
+    """A benchmark whose imports come with an extra, and which is imported when it runs."""
+
+    def run(arguments: argparse.Namespace) -> dict[str, Any]:
+        found: dict[str, Any] = import_module(f"bench.{name}").run(arguments)
+        return found
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,11 @@ COMMANDS = {
     "overhead": Command(
         overhead.run, "what sealing costs, against the same code with a null cipher"
     ),
+    "nearest": Command(
+        nearest.run, "how near to exact the vector indexes are, and how quick", nearest.table
+    ),
+    "langchain": Command(of_extra("langchain"), "what the LangChain adapter adds to the core"),
+    "llamaindex": Command(of_extra("llamaindex"), "what the LlamaIndex adapter adds to the core"),
     "peers": Command(
         compare.run, "other local memories, with the same turns and queries", compare.table
     ),
