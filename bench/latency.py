@@ -27,6 +27,11 @@ from mimir_core.index.hnsw import EF, EF_CONSTRUCTION, M
 
 ROUNDS = 5
 K = 5
+TOKENS_22 = (
+    "what did Ana say about the cat that slept on the warm router when it rained all last week"
+)
+"""A question of 22 tokens, markers included."""
+
 PROFILE = KdfProfile.INSECURE_FOR_TESTS  # opening is timed beyond Argon2id
 
 
@@ -129,14 +134,16 @@ def _hnswlib(mimir: Mimir) -> Any:
 
 def _bare_round(index: Any, embedder: TimedEmbedder, texts: list[str]) -> dict[str, float]:
     """Embedding and hnswlib in turn, with nothing around them."""
-    embeds, searches = [], []
+    embeds, searches, fixed = [], [], []
     for text in texts:
+        embedder.embed_query(TOKENS_22)
+        fixed.append(1e3 * embedder.last)
         vector = embedder.embed_query(text)
         start = time.perf_counter()
         index.knn_query(vector, k=min(K, index.get_current_count()), num_threads=1)
         searches.append(1e3 * (time.perf_counter() - start))
         embeds.append(1e3 * embedder.last)
-    return _percentiles(bare_embed=embeds, hnswlib=searches)
+    return _percentiles(bare_embed=embeds, embed_22_tokens=fixed, hnswlib=searches)
 
 
 def _percentiles(**milliseconds: list[float]) -> dict[str, float]:

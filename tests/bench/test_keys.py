@@ -22,7 +22,9 @@ def test_latency_splits_a_query(arguments: Namespace) -> None:
     result = latency.run(arguments)
     assert result.pop("count") == len(TURNS)
     splits = {
-        f"{part}_{point}_ms" for part in ("total", "embed", "rest", "bare_embed", "hnswlib")
+        f"{part}_{point}_ms" for part in (
+            "total", "embed", "rest", "bare_embed", "embed_22_tokens", "hnswlib"
+        )
         for point in ("p50", "p95")
     }
     assert set(result) >= splits | {"open_s", "peak_rss_mb", "import_per_s"}
