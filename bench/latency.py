@@ -60,12 +60,25 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Imports in this process, opens and queries in a fresh one, whose memory is reported."""
     with tempfile.TemporaryDirectory() as folder:
         vault = Path(folder) / "bench.mimir"
-        rate = import_turns(vault, read_turns(arguments.turns, arguments.count))
+        turns = read_turns(arguments.turns, arguments.count)
+        bare, rate = embedding_rate(turns), import_turns(vault, turns)
         texts = queries(arguments.turns, arguments.count)
         command = [sys.executable, "-m", "bench.latency", str(vault)]
         child = subprocess.run(command, input=json.dumps(texts), stdout=subprocess.PIPE, text=True,
                                check=True)
-        return {"count": arguments.count, **json.loads(child.stdout), "import_per_s": rate}
+        rates = {"import_per_s": rate, "bare_embed_per_s": bare, "import_share": rate / bare}
+        return {"count": arguments.count, **json.loads(child.stdout), **rates}
+
+
+def embedding_rate(turns: list[dict[str, Any]]) -> float:
+    """Turns a second that are embedded in batches, with nothing around it."""
+    embedder = MiniLM()
+    embedder.embed_query("warm up")
+    texts = [as_item(turn).indexed_text for turn in turns]
+    start = time.perf_counter()
+    with tqdm(total=len(turns), desc="embed", disable=None) as bar:
+        embedder.embed(texts, progress=bar.update)
+    return len(turns) / (time.perf_counter() - start)
 
 
 def import_turns(vault: Path, turns: list[dict[str, Any]]) -> float:
