@@ -35,7 +35,6 @@ _NO_TEXT: Final = "\N{MIDDLE DOT}"
 
 _MAX_KEY_BYTES: Final = 1024
 _DIGEST: Final = "sha256:"
-_classes: dict[str, type[BaseNode]] = {}
 
 
 def key_of(name: str) -> str:
@@ -159,17 +158,26 @@ def _names(kind: type[BaseNode]) -> list[str]:
 
 def _class(names: list[str], class_name: str | None) -> type[BaseNode]:
     """The loaded class of this name, or else of the nearest ancestor: nothing is imported."""
-    if names[0] not in _classes:
-        kinds = _descendants(BaseNode)  # type: ignore[type-abstract]  # only its subclasses matter
-        _classes.update((_names(kind)[0], kind) for kind in kinds)
+    known = _FRAMEWORK if names[0] in _FRAMEWORK else _loaded()
     for name in names:
-        if name in _classes:
-            return _classes[name]
-    alike = (kind for kind in _classes.values() if kind.class_name() == class_name)
+        if name in known:
+            return known[name]
+    alike = (kind for kind in known.values() if kind.class_name() == class_name)
     return next(alike, TextNode)
+
+
+def _loaded() -> dict[str, type[BaseNode]]:
+    """Every class of nodes by name; of one that was defined again, as in a notebook, the newest."""
+    kinds = _descendants(BaseNode)  # type: ignore[type-abstract]  # only its subclasses matter
+    return {_names(kind)[0]: kind for kind in kinds}
 
 
 def _descendants(kind: type[BaseNode]) -> Iterator[type[BaseNode]]:
     for each in kind.__subclasses__():
         yield each
         yield from _descendants(each)
+
+
+_FRAMEWORK: Final = {
+    name: kind for name, kind in _loaded().items() if name.startswith("llama_index.core.schema.")
+}

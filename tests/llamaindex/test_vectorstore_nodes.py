@@ -169,10 +169,26 @@ def test_a_class_that_is_gone_becomes_its_ancestor(
     """A program that does not know a user's class reads its nodes as the class it extends."""
     store.add([Chapter(id_="c", text="in the beginning", embedding=[1.0], metadata={"a": 1})])
     monkeypatch.setattr(nodes, "_descendants", lambda kind: iter([TextNode, Node]))
-    monkeypatch.setattr(nodes, "_classes", {})
     (back,) = store.get_nodes()
     assert type(back) is TextNode
     assert (back.node_id, back.text, back.metadata) == ("c", "in the beginning", {"a": 1})
+
+
+def test_the_newest_definition_of_a_class_counts(store: MimirVectorStore) -> None:
+    """A class that is defined again, as in a notebook, makes the nodes."""
+
+    def define() -> type[TextNode]:
+        class Draft(TextNode):
+            version: int = 0
+
+        return Draft
+
+    first = define()
+    store.add([first(text="a draft", embedding=[1.0], version=1)])
+    second = define()
+    (back,) = store.get_nodes()
+    assert type(back) is second
+    assert first is not second
 
 
 def test_other_memories_of_the_namespace_are_text_nodes(mimir: Mimir) -> None:
