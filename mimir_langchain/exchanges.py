@@ -1,17 +1,25 @@
 """Which earlier exchanges to hand a model, and how many of them fit its budget of tokens.
 
-An exchange is what a person said and what was answered: two memories of one time, neighbours in
-their thread. It comes back whole, whichever of the two was found.
+An exchange is what a person said and what was answered: memories of one thread and one time. It
+comes back whole, whichever of them was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import groupby
 
-from mimir_core import Hit, Memory, Mimir, Namespace
+from mimir_core import Memory, Mimir, Namespace
 from mimir_core.errors import InvalidArgument
 
-__all__ = ["CountTokens", "Exchange", "check_counts", "estimate_tokens", "recall_exchanges"]
+__all__ = [
+    "CountTokens",
+    "Exchange",
+    "check_counts",
+    "estimate_tokens",
+    "grouped",
+    "recall_exchanges",
+]
 
 CountTokens = Callable[[str], int]
 Exchange = tuple[Memory, ...]
@@ -43,8 +51,9 @@ def recall_exchanges(
     k: int,
     room: int,
     tokens: Callable[[Exchange], int],
-    seen: Callable[[Memory], bool],
-    seen_count: int,
+    held: Callable[[Memory], bool],
+    held_count: int,
+    redundant: Callable[[Exchange], bool] = lambda exchange: False,
     namespace: Namespace | str,
     thread: str | None = None,
 ) -> list[Exchange]:
@@ -58,8 +67,9 @@ def recall_exchanges(
         k: How many exchanges at most.
         room: Tokens to spend.
         tokens: What an exchange costs.
-        seen: Whether a memory is before the model anyway; exchanges of these alone are passed over.
-        seen_count: How many memories that may be.
+        held: Whether a memory, and with it its exchange, is before the model anyway.
+        held_count: How many memories that may be.
+        redundant: Whether an exchange says nothing new.
         namespace, thread: As in `Mimir.recall`.
 
     Raises:
@@ -67,28 +77,39 @@ def recall_exchanges(
     """
     if not k or not query.strip():
         return []
-    hits = mimir.recall(
-        query,
-        k=min(2 * k + seen_count, _MOST_HITS),
-        namespace=namespace,
-        thread=thread,
-        neighbours=1,
-    )
+    wanted = min(2 * k + held_count, _MOST_HITS)
     chosen: list[Exchange] = []
     taken: set[str] = set()
-    for hit in hits:
-        exchange = tuple(memory for memory in _whole(hit) if memory.id not in taken)
-        if len(chosen) == k or all(map(seen, exchange)):
+    for hit in mimir.recall(query, k=wanted, namespace=namespace, thread=thread):
+        if len(chosen) == k:
+            break
+        if hit.id in taken or held(hit.memory):
             continue
+        exchange = _whole(mimir, hit.memory)
         cost = tokens(exchange)
-        if cost <= room:
+        if exchange and cost <= room and not redundant(exchange):
             chosen.append(exchange)
             taken.update(memory.id for memory in exchange)
             room -= cost
     return sorted(chosen, key=lambda exchange: exchange[0].time)
 
 
-def _whole(hit: Hit) -> Exchange:
-    """The hit with its other half: the neighbour in the thread that bears the same time."""
-    around = (*hit.before, hit.memory, *hit.after)
-    return tuple(memory for memory in around if memory.time == hit.memory.time)
+def grouped(turns: Iterable[Memory]) -> list[Exchange]:
+    """Consecutive turns of a thread as exchanges."""
+    return [tuple(group) for _, group in groupby(turns, key=_moment)]
+
+
+def _whole(mimir: Mimir, memory: Memory) -> Exchange:
+    """The exchange a memory is part of; empty if it was forgotten meanwhile."""
+    if memory.thread is None or _moment(memory) != memory.time:
+        return (memory,)
+    moment, place = memory.time, memory.namespace
+    return tuple(mimir.memories(namespace=place, thread=memory.thread, since=moment, until=moment))
+
+
+def _moment(memory: Memory) -> object:
+    """What the memories of one exchange share.
+
+    Texts that no chain or agent stored stand alone: their times may be as coarse as a day.
+    """
+    return memory.time if "role" in memory.metadata else memory.id

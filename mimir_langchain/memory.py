@@ -6,16 +6,21 @@ from abc import ABC
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from langchain_classic.base_memory import BaseMemory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, get_buffer_string
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core import Item, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, ScrubPending
-from mimir_langchain.exchanges import CountTokens, Exchange, estimate_tokens, recall_exchanges
+from mimir_langchain.exchanges import (
+    CountTokens,
+    Exchange,
+    estimate_tokens,
+    grouped,
+    recall_exchanges,
+)
 from mimir_langchain.messages import to_item, to_message
 
 __all__ = ["MimirMemory", "ThreadMemory"]
@@ -174,8 +179,8 @@ class MimirMemory(ThreadMemory):
             k=self.k,
             room=room,
             tokens=self._tokens,
-            seen=lambda memory: memory.id in held,
-            seen_count=len(held),
+            held=lambda memory: memory.id in held,
+            held_count=len(held),
             namespace=self.namespace,
             thread=None if self.all_threads else self.thread,
         )
@@ -186,7 +191,7 @@ class MimirMemory(ThreadMemory):
         """The latest exchanges that fit, and the tokens left."""
         room, kept = self.max_tokens, list[Exchange]()
         turns = self._mimir.thread(self.thread, namespace=self.namespace, last=2 * self.last_turns)
-        for exchange in reversed(exchanges(turns)[-self.last_turns :]):
+        for exchange in reversed(grouped(turns)[-self.last_turns :]):
             cost = self._tokens(exchange)
             if cost > room:
                 break
@@ -196,11 +201,6 @@ class MimirMemory(ThreadMemory):
 
     def _tokens(self, exchange: Exchange) -> int:
         return self.count_tokens(self._text(_messages([exchange])) + "\n")
-
-
-def exchanges(turns: list[Memory]) -> list[Exchange]:
-    """Turns of a thread, put together by the time that those of one exchange share."""
-    return [tuple(group) for _, group in groupby(turns, key=lambda memory: memory.time)]
 
 
 def _messages(found: list[Exchange]) -> list[BaseMessage]:

@@ -156,15 +156,17 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         query = _last_said(request.messages)
         if query is None or not self._k:
             return request
-        before = {visible_text(message) for message in request.messages}
+        texts = {visible_text(message) for message in request.messages}
+        keys = _keys_of(request.messages, _thread_of(request.runtime))
         found = recall_exchanges(
             self._mimir,
             query,
             k=self._k,
             room=self._room,
             tokens=lambda exchange: self._count(_written(exchange)),
-            seen=lambda memory: memory.text in before,
-            seen_count=len(before),
+            held=lambda memory: memory.key in keys,
+            held_count=len(texts),
+            redundant=lambda exchange: all(memory.text in texts for memory in exchange),
             namespace=namespace,
         )
         if not found:
@@ -214,21 +216,32 @@ def _thread_of(runtime: Runtime[Any]) -> str:
 def _exchange(messages: Sequence[BaseMessage], namespace: Namespace, thread: str) -> list[Item]:
     """The person's last messages and the last answer to them, as far as they can be read."""
     said, answers = _last_turn(messages)
-    turns = [(message, [thread, message.id, "said"]) for message in said]
+    turns = [(message, _key(thread, message, "said")) for message in said]
     if said and answers:
-        turns.append((answers[-1], [thread, said[-1].id, "answered"]))
+        turns.append((answers[-1], _key(thread, said[-1], "answered")))
     now = datetime.now(UTC)  # one time for all, by which they are known to belong together
     return [
         Item(
             visible_text(message),
             namespace=namespace,
             thread=thread,
-            key=_digest(json.dumps(key)),
+            key=key,
             metadata={"role": message.type, "speaker": speaker_of(message)},
             time=now,
         )
         for message, key in turns
     ]
+
+
+def _keys_of(messages: Sequence[BaseMessage], thread: str) -> set[str]:
+    """The keys of what these messages are remembered as, and of the answers to them."""
+    said = [message for message in messages if isinstance(message, HumanMessage)]
+    return {_key(thread, message, part) for message in said for part in ("said", "answered")}
+
+
+def _key(thread: str, message: BaseMessage, part: str) -> str:
+    """The same for a message of the same id in the same thread; an id may be long, or missing."""
+    return _digest(json.dumps([thread, message.id or visible_text(message), part]))
 
 
 def _last_turn(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:

@@ -17,7 +17,8 @@ from pydantic import Field, SkipValidation, field_validator
 
 from mimir_core import Memory, Mimir, Namespace
 from mimir_core.errors import NotFound, ScrubPending
-from mimir_langchain.memory import ThreadMemory, exchanges
+from mimir_langchain.exchanges import grouped
+from mimir_langchain.memory import ThreadMemory
 from mimir_langchain.messages import to_message
 
 __all__ = ["MimirSummaryMemory"]
@@ -172,7 +173,7 @@ class MimirSummaryMemory(ThreadMemory):
     def _next(self) -> _Step | None:
         """The oldest turns that are due to go into the summary; None if there are none."""
         summary, turns = self._held()
-        groups = exchanges(turns)
+        groups = grouped(turns)
         due = groups[: max(0, len(groups) - self.last_turns)][:_MOST_EXCHANGES]
         step = _Step(summary, [], "")
         for exchange in due:

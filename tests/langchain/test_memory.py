@@ -118,6 +118,27 @@ def test_the_callers_own_count_decides(mimir: Mimir) -> None:
     assert memory.max_tokens == 11
 
 
+def test_half_an_exchange_comes_alone(mimir: Mimir) -> None:
+    """When one half was forgotten the other is recalled without it, and nothing takes its place."""
+    memory = fill(MimirMemory(mimir, k=1, last_turns=0))
+    answer = mimir.thread("default", namespace=PLACE)[1]
+    mimir.forget(answer.id)
+    assert asked(memory, "what is my cat called?") == "Human: my cat is called Pixel"
+    assert asked(MimirMemory(mimir, k=0, last_turns=4), "hm").startswith(
+        "Human: my cat is called Pixel\nHuman: I moored"
+    )
+
+
+def test_texts_from_elsewhere_stand_alone(mimir: Mimir) -> None:
+    """Turns of one coarse time, as an import brings them, are not taken for one exchange."""
+    for text in ("the crow sat on the roof", "it rained", "the eel swam"):
+        mimir.remember(text, namespace=PLACE, thread="default", time="2021-05-03")
+    assert asked(MimirMemory(mimir, k=1), "where did the crow sit?") == (
+        "Human: the crow sat on the roof"
+    )
+    assert asked(MimirMemory(mimir, k=0, last_turns=1), "hm") == "Human: the eel swam"
+
+
 def test_messages_instead_of_text(mimir: Mimir) -> None:
     """With `return_messages` the exchanges come back as the messages they were."""
     memory = MimirMemory(mimir, k=1, return_messages=True)
