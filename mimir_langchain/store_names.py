@@ -38,12 +38,13 @@ def store_root(namespace: Namespace | str) -> Namespace:
 
 
 def check_labels(labels: object) -> tuple[str, ...]:
-    """The labels of a store namespace, or of a pattern or prefix of one, as a tuple.
+    """The labels of a store namespace, or of a pattern or prefix of one; a string is one label.
 
     Raises:
         InvalidStoreNamespace: a label is no string, empty, or holds a dot or NUL.
     """
-    if isinstance(labels, str) or not isinstance(labels, Sequence):
+    labels = (labels,) if isinstance(labels, str) else labels
+    if not isinstance(labels, Sequence):
         raise InvalidStoreNamespace("a namespace is a tuple of labels")
     for label in labels:
         if not isinstance(label, str) or not label or "." in label or "\0" in label:

@@ -88,7 +88,6 @@ def plan_batch(ops: Iterable[Op], root: Namespace, index: StoreIndex) -> Plan:
         plan.reads.append(None)
         if isinstance(op, PutOp):
             spot = vault_namespace(root, op.namespace), vault_key(op.key)
-            plan.writes.pop(spot, None)
             plan.writes[spot] = None if op.value is None else _put(op, index)
         else:
             plan.reads[-1] = _read(op, root, index)
@@ -107,9 +106,10 @@ def _read(op: Op, root: Namespace, index: StoreIndex) -> Get | Search | Listing:
 
 
 def _put(op: PutOp, index: StoreIndex) -> Put:
-    if not op.namespace:
+    labels = check_labels(op.namespace)
+    if not labels:
         raise InvalidStoreNamespace("an item lies in a namespace of at least one label")
-    if op.namespace[0] == "langgraph":
+    if labels[0] == "langgraph":
         raise InvalidStoreNamespace('the first label "langgraph" is kept for LangGraph itself')
     record = encode_record(op.key, op.value)
     value = decode_record(record)[1]
