@@ -9,8 +9,7 @@ from langchain_core.stores import ByteStore
 
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable
-
-from . import blobs
+from mimir_langchain import blobs
 
 __all__ = ["MimirByteStore"]
 

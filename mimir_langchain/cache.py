@@ -18,8 +18,7 @@ from langchain_core.outputs import (
 
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable
-
-from . import blobs
+from mimir_langchain import blobs
 
 __all__ = ["MimirCache"]
 

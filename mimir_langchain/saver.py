@@ -26,11 +26,17 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
-
-from .saver_async import AsyncSaver
-from .saver_config import config_of, place_of, renamed, thread_of
-from .saver_records import Stored, Write, checkpoint_key, id_of, opened_value, sealed_value
-from .saver_thread import Keys, Thread
+from mimir_langchain.saver_async import AsyncSaver
+from mimir_langchain.saver_config import config_of, place_of, renamed, thread_of
+from mimir_langchain.saver_records import (
+    Stored,
+    Write,
+    checkpoint_key,
+    id_of,
+    opened_value,
+    sealed_value,
+)
+from mimir_langchain.saver_thread import Keys, Thread
 
 if TYPE_CHECKING:  # beta upstream
     from langgraph.checkpoint.base import DeltaChannelHistory

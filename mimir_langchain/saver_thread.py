@@ -10,9 +10,8 @@ from typing import Any
 
 from mimir_core import Item, Mimir, Namespace
 from mimir_core.errors import ScrubPending, VaultDamaged
-
-from . import blobs
-from .saver_records import (
+from mimir_langchain import blobs
+from mimir_langchain.saver_records import (
     CHECKPOINT,
     VALUE,
     WRITE,
