@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -12,6 +13,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from mimir_core import DEFAULT_NAMESPACE, Hit, Mimir
 from mimir_core.errors import InvalidArgument
+from mimir_langchain.embeddings import turns
 
 
 class MimirRetriever(BaseRetriever):
@@ -63,12 +65,14 @@ class MimirRetriever(BaseRetriever):
     thread: str | None = Field(None, repr=False, exclude=True)
     where: dict[str, Any] | None = Field(None, repr=False, exclude=True)
     _mimir: Mimir = PrivateAttr()
+    _turn: AbstractContextManager[object] = PrivateAttr()
 
     def __init__(self, mimir: Mimir, **options: Any) -> None:
         if not isinstance(mimir, Mimir):
             raise InvalidArgument("mimir is an open vault", hint="see `Mimir.open`")
         super().__init__(**options)
         self._mimir = mimir
+        self._turn = turns(mimir)
 
     def _get_relevant_documents(
         self,
@@ -79,14 +83,15 @@ class MimirRetriever(BaseRetriever):
         mode: str | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        hits = self._mimir.recall(
-            query,
-            k=self.k if k is None else k,
-            mode=self.mode if mode is None else mode,
-            namespace=self.namespace,
-            thread=self.thread,
-            where=_both(self.where, where),
-        )
+        with self._turn:
+            hits = self._mimir.recall(
+                query,
+                k=self.k if k is None else k,
+                mode=self.mode if mode is None else mode,
+                namespace=self.namespace,
+                thread=self.thread,
+                where=_both(self.where, where),
+            )
         return [_document(hit) for hit in hits]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
@@ -13,8 +15,9 @@ from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from mimir_core import Mimir, MiniLM
 from mimir_core.errors import InvalidText, ModelMissing
-from mimir_langchain import MimirEmbeddings, MimirVectorStore
+from mimir_langchain import MimirEmbeddings, MimirRetriever, MimirVectorStore
 
+from ..vault.vaults import FAST, PASSPHRASE
 from .conftest import ANIMALS
 
 try:
@@ -92,6 +95,36 @@ def test_the_vault_reads_long_texts_to_their_end(mimir: Mimir, model: MimirEmbed
     store.add_texts([filler, filler + "Penguins are birds that cannot fly."], ids=["a", "b"])
     scores = {each.id: score for each, score in store.similarity_search_with_score("penguins")}
     assert scores["b"] > scores["a"] + 0.01
+
+
+class Counting(MiniLM):
+    """The built-in model, which notes how many queries it embeds at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active = self.most = 0
+
+    def embed_query(self, text: str) -> npt.NDArray[np.float32]:
+        self.active += 1
+        self.most = max(self.most, self.active)
+        vector = super().embed_query(text)
+        self.active -= 1
+        return vector
+
+
+async def test_it_embeds_one_query_at_a_time(path: Path) -> None:
+    """Concurrent `ainvoke`s wait for each other instead of crowding out the event loop."""
+    model = Counting()
+    with Mimir.create(path, PASSPHRASE, embedder=model, profile=FAST) as mimir:
+        store = MimirVectorStore.from_documents(ANIMALS, mimir=mimir)
+        for retriever in (
+            store.as_retriever(),
+            store.as_retriever(search_type="mmr"),
+            MimirRetriever(mimir, namespace=("langchain", "vectors")),
+        ):
+            found = await asyncio.gather(*(retriever.ainvoke("cat") for _ in range(12)))
+            assert found == [found[0]] * 12
+    assert model.most == 1
 
 
 def test_it_shows_nothing(model: MimirEmbeddings, mimir: Mimir) -> None:

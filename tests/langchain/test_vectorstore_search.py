@@ -181,6 +181,21 @@ async def test_fifty_at_once_equal_one_by_one(mimir: Mimir, words: WordEmbedding
         assert threading.get_ident() not in words.threads
 
 
+async def test_a_users_model_is_asked_at_the_same_time(mimir: Mimir) -> None:
+    """A model that may wait for a network is not asked one query after the other."""
+    both = threading.Barrier(2, timeout=20)
+
+    class Meeting(WordEmbeddings):
+        def embed_query(self, text: str) -> list[float]:
+            if text == QUERY:
+                both.wait()
+            return super().embed_query(text)
+
+    retriever = MimirVectorStore.from_documents(ANIMALS, Meeting(), mimir=mimir).as_retriever()
+    found = await asyncio.gather(retriever.ainvoke(QUERY), retriever.ainvoke(QUERY))
+    assert found[0] == found[1]
+
+
 def test_a_chain_of_runnables_recalls(store: MimirVectorStore) -> None:
     """The retriever stands in a chain like any other."""
 
