@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from tqdm.auto import tqdm  # type: ignore[import-untyped]  # tqdm ships no types
+from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm ships no types
 
 from mimir_core.cli.console import safe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +10,13 @@ import numpy.typing as npt
 
 from mimir_core.display.figures import (
     PALETTE,
+    annotate,
     legend,
     new_axes,
     note,
     plain,
     short,
     spread_out,
-    write,
 )
 from mimir_core.display.markup import GREY
 from mimir_core.intake import DEFAULT_NAMESPACE
@@ -35,6 +36,7 @@ _STROKES = {
     EdgeKind.SUPERSEDES: (PALETTE[1], "--", "supersedes"),
 }
 _MAX_NAMED = 30
+_LINE = 130  # characters that fit beside each other
 _BEND = 0.45  # of the distance between two threads
 _STEPS = np.linspace(0, 1, 24)[:, None]
 
@@ -57,7 +59,7 @@ def plot_dag(
     """
     graph = mimir.graph(**{"namespace": DEFAULT_NAMESPACE, **selection})
     rows = _rows(graph)
-    axes = new_axes(9, min(1.6 + 0.45 * len(rows), 9)) if ax is None else plain(ax)
+    axes = new_axes(9, min(1.4 + 0.6 * len(rows), 9)) if ax is None else plain(ax)
     axes.set_title(f"{len(graph.nodes):,} memories, {len(graph.edges):,} edges")
     if not graph.nodes:
         return note(axes, "no memories")
@@ -114,19 +116,23 @@ def _draw_nodes(axes: Axes, graph: Graph, places: Floats) -> None:
 
 
 def _name_rows(axes: Axes, rows: dict[str | None, int]) -> None:
-    axes.set_xticks([])
+    axes.set(xticks=[], yticks=[])
     axes.set_xlabel("order stored →", color=GREY, fontsize=8)
     if len(rows) > _MAX_NAMED:
-        axes.set_yticks([])
         axes.set_ylabel(f"{len(rows):,} threads", color=GREY, fontsize=8)
         return
-    names = ["no thread" if name is None else short(name, 24) for name in rows]
-    axes.set_yticks([-row for row in rows.values()], names, parse_math=False)
+    for name, row in rows.items():  # no ticks: by their colour notebooks would choose a ground
+        axes.text(
+            -0.01, -row, "no thread" if name is None else short(name, 24), ha="right", va="center",
+            fontsize=8, color=GREY, parse_math=False, transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
 
 
 def _label(axes: Axes, mimir: Lookup, graph: Graph, places: Floats, labels: int) -> None:
     alive = [at for at, node in enumerate(graph.nodes) if not node.erased]
     chosen = [alive[at] for at in spread_out(len(alive), labels)]
     opened = mimir.get_many([graph.nodes[at].id for at in chosen])
-    texts = ["" if memory is None else memory.text for memory in opened]
-    write(axes, places[chosen].tolist(), texts)
+    width = max(12, _LINE // max(len(chosen), 1))
+    for (x, y), memory in zip(places[chosen].tolist(), opened, strict=True):
+        lines = [] if memory is None else wrap(short(memory.text, 3 * width), width)
+        annotate(axes, (x, y), "\n".join(lines[:3]), (0, -5), "center")

@@ -36,7 +36,8 @@ def new_axes(width: float, height: float) -> Axes:
         import matplotlib.pyplot as plt  # noqa: PLC0415  # an extra, and slow to load
     except ImportError as error:
         raise missing(error) from error
-    figure = plt.figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="none")
+    figure = plt.figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure.patch.set_visible(False)  # a ground of colour "none" makes notebooks choose one
     return plain(figure.add_subplot())
 
 
@@ -75,13 +76,23 @@ def spread_out(count: int, wanted: int) -> list[int]:
     return [int(at) for at in np.linspace(0, count - 1, max(wanted, 0))]
 
 
-def write(axes: Axes, places: Iterable[tuple[float, float]], texts: Sequence[str]) -> None:
-    """Writes the beginning of each text beside its place; dollars are no formulas."""
-    for place, text in zip(places, texts, strict=True):
-        axes.annotate(
-            short(text), place, xytext=(4, 3), textcoords="offset points", fontsize=7, color=GREY,
-            parse_math=False,
-        )  # fmt: skip
+def write(axes: Axes, places: Sequence[Sequence[float]], texts: Iterable[str]) -> None:
+    """Writes the beginning of each text beside its place, towards the middle."""
+    low, high = axes.get_xlim()
+    for (x, y), text in zip(places, texts, strict=True):
+        left = x > (low + high) / 2
+        annotate(axes, (x, y), short(text), (-5 if left else 5, 0), "right" if left else "left")
+
+
+def annotate(
+    axes: Axes, place: tuple[float, float], text: str, offset: tuple[float, float], side: str
+) -> None:
+    """Writes a text some points off its place; dollars in it are no formulas."""
+    made = axes.annotate(
+        text, place, xytext=offset, textcoords="offset points", fontsize=7, color=GREY, ha=side,
+        va="center" if offset[1] == 0 else "top", parse_math=False,
+    )  # fmt: skip
+    made.set_in_layout(False)  # a text at the edge would make the plot narrower
 
 
 def short(text: str, most: int = _LABEL_CHARACTERS) -> str:

@@ -11,7 +11,7 @@ from mimir_core.display.figures import missing, spread_out
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
-LANDMARKS = 1_500
+LANDMARKS = 1_000
 """Vectors that t-SNE places, in some seconds; it takes over a minute for 10,000."""
 
 _NEAREST = 5
@@ -24,7 +24,7 @@ def positions(vectors: Floats) -> Floats:
 
     t-SNE (van der Maaten and Hinton, 2008) by scikit-learn, because it keeps neighbours together:
     of the ten nearest of a chat turn half are among its ten nearest on the map, 30 % under PCA.
-    Beyond 1,500 vectors an even sample is placed so, and every other at the mean of the five of
+    Beyond 1,000 vectors an even sample is placed so, and every other at the mean of the five of
     the sample that are nearest to it, weighted by likeness.
 
     Raises:
@@ -44,19 +44,26 @@ def positions(vectors: Floats) -> Floats:
 def _embedded(vectors: Floats) -> Floats:
     if len(vectors) < _FEW or np.ptp(vectors, axis=0).max() < 1e-6:
         return _principal(vectors)
-    tsne: Any = _tsne()
+    tsne, one_thread = _tsne()
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
     made = tsne(perplexity=perplexity, init=_principal(vectors) * 1e-4, random_state=0)
-    placed: Floats = made.fit_transform(vectors).astype(np.float32)
+    with one_thread:
+        placed: Floats = made.fit_transform(vectors).astype(np.float32)
     return placed
 
 
-def _tsne() -> Any:
-    try:
+def _tsne() -> tuple[Any, Any]:
+    """The reducer, and a context that keeps it to one thread.
+
+    Its threads wait for each other by spinning: where cores are shared, two take twenty times as
+    long as one.
+    """
+    try:  # an extra, and slow to load
         from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # noqa: PLC0415
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError as error:
         raise missing(error) from error
-    return TSNE
+    return TSNE, threadpool_limits(1)
 
 
 def _principal(vectors: Floats) -> Floats:

@@ -67,10 +67,10 @@ def plot_map(
         return note(axes, "no memories")
     places = positions(mimir.vectors([each.id for each in memories]))
     (_by_time if by == "time" else _by_thread)(axes, places, memories)
-    chosen = spread_out(len(memories), labels)
-    write(axes, places[chosen].tolist(), [memories[at].text for at in chosen])
     axes.set(xticks=[], yticks=[])
     axes.margins(0.08)
+    chosen = spread_out(len(memories), labels)
+    write(axes, places[chosen].tolist(), [memories[at].text for at in chosen])
     return axes
 
 
