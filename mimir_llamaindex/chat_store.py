@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -19,6 +19,8 @@ from mimir_core.errors import InvalidArgument, NotFound, ScrubPending
 from mimir_llamaindex.messages import message_item, message_of
 
 __all__ = ["MimirChatStore"]
+
+T = TypeVar("T")
 
 _STATUS = "status"  # metadata of a message: what it was added as
 _MARK = "archives"  # metadata of a mark: how many messages its content names
@@ -60,7 +62,7 @@ class _Session:
 class _Seen:
     """An active queue as a task last read it."""
 
-    store: Lock
+    store: object
     key: str
     ids: tuple[str, ...]
 
@@ -81,7 +83,8 @@ class MimirChatStore(AsyncDBChatStore):
     `Memory` reads, counts and archives in three steps: where two tasks put into one session at
     once, the second would otherwise archive messages that neither meant to.
 
-    Every method works in a thread, off the event loop. What is deleted is erased from the file.
+    Every method works in a thread, off the event loop; what writes does so in the order called.
+    What is deleted is erased from the file.
 
     Args:
         mimir: The open vault; the caller closes it.
@@ -91,9 +94,9 @@ class MimirChatStore(AsyncDBChatStore):
         InvalidArgument, InvalidNamespace.
     """
 
-    _mimir: Mimir = PrivateAttr()  # set before the lock, so that copying meets its refusal first
+    _mimir: Mimir = PrivateAttr()  # set first, so that copying meets its refusal first
     _place: dict[str, Any] = PrivateAttr()
-    _lock: Lock = PrivateAttr()
+    _writer: ThreadPoolExecutor = PrivateAttr()
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "chat")) -> None:
         super().__init__()
@@ -102,7 +105,7 @@ class MimirChatStore(AsyncDBChatStore):
         mimir.threads(namespace=namespace)  # raises for a wrong one
         self._mimir = mimir
         self._place = {"namespace": namespace}
-        self._lock = Lock()
+        self._writer = ThreadPoolExecutor(1, "mimir-chat")
 
     @classmethod
     def class_name(cls) -> str:
@@ -124,7 +127,7 @@ class MimirChatStore(AsyncDBChatStore):
         wanted = _checked(status)
         ids, messages = await asyncio.to_thread(self._get, key, wanted, slice(start, end))
         if wanted is MessageStatus.ACTIVE:
-            _seen.set(_Seen(self._lock, key, ids))
+            _seen.set(_Seen(self._writer, key, ids))
         return messages
 
     async def count_messages(
@@ -158,7 +161,7 @@ class MimirChatStore(AsyncDBChatStore):
             InvalidArgument, InvalidText: before any is written.
         """
         _seen.set(None)
-        await asyncio.to_thread(self._add, key, messages, status)
+        await self._write(self._add, key, messages, status)
 
     async def set_messages(
         self,
@@ -172,16 +175,16 @@ class MimirChatStore(AsyncDBChatStore):
             InvalidArgument, InvalidText: before anything is written.
         """
         _seen.set(None)
-        await asyncio.to_thread(self._set, key, messages, status)
+        await self._write(self._set, key, messages, status)
 
     async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
         """Archives the oldest n active messages and returns them."""
         count = _count(n, "number of messages")
         seen = _seen.get()
-        known = seen.ids if seen and (seen.store, seen.key) == (self._lock, key) else None
-        messages = await asyncio.to_thread(self._archive, key, count, known)
+        known = seen.ids if seen and (seen.store, seen.key) == (self._writer, key) else None
+        messages = await self._write(self._archive, key, count, known)
         if known is not None:
-            _seen.set(_Seen(self._lock, key, known[count:]))
+            _seen.set(_Seen(self._writer, key, known[count:]))
         return messages
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
@@ -204,13 +207,18 @@ class MimirChatStore(AsyncDBChatStore):
         wanted = _checked(status)
         if wanted is None:
             _seen.set(None)
-            await asyncio.to_thread(self._mimir.forget, thread=key, **self._place)
+            await self._write(self._forget, key)
         elif wanted is MessageStatus.ACTIVE:
             await self._delete(key, lambda session: session.active)
         else:
             await self._delete(key, lambda session: [*session.archived, *session.marks], wanted)
 
     # Off the event loop
+
+    async def _write(self, call: Callable[..., T], *arguments: object) -> T:
+        """One after the other, in the order called: so are a session's messages then."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, call, *arguments)
 
     def _get(
         self, key: str, status: MessageStatus | None, part: slice
@@ -225,6 +233,9 @@ class MimirChatStore(AsyncDBChatStore):
     def _set(self, key: str, messages: Sequence[ChatMessage], status: object) -> None:
         items = self._items(key, messages, status)
         _stored(self._mimir.replace, items, thread=key, **self._place)
+
+    def _forget(self, key: str) -> None:
+        self._mimir.forget(thread=key, **self._place)
 
     def _items(self, key: str, messages: Sequence[ChatMessage], status: object) -> list[Item]:
         wanted = _checked(status)
@@ -245,14 +256,13 @@ class MimirChatStore(AsyncDBChatStore):
         return _Session.of(self._mimir.thread(key, **self._place))
 
     def _archive(self, key: str, n: int, seen: Sequence[str] | None) -> list[ChatMessage]:
-        with self._lock:
-            active = self._session(key, MessageStatus.ACTIVE).active
-            oldest = {memory.id for memory in active[:n]} if seen is None else set(seen[:n])
-            chosen = [memory for memory in active if memory.id in oldest]
-            if chosen:
-                names = " ".join(memory.id for memory in chosen).encode()
-                mark = Item(names, thread=key, metadata={_MARK: len(chosen)}, **self._place)
-                _stored(self._mimir.remember_many, [mark])
+        active = self._session(key, MessageStatus.ACTIVE).active
+        oldest = {memory.id for memory in active[:n]} if seen is None else set(seen[:n])
+        chosen = [memory for memory in active if memory.id in oldest]
+        if chosen:
+            names = " ".join(memory.id for memory in chosen).encode()
+            mark = Item(names, thread=key, metadata={_MARK: len(chosen)}, **self._place)
+            _stored(self._mimir.remember_many, [mark])
         return [message_of(memory) for memory in chosen]
 
     async def _delete(
@@ -262,16 +272,15 @@ class MimirChatStore(AsyncDBChatStore):
         status: MessageStatus = MessageStatus.ACTIVE,
     ) -> list[ChatMessage]:
         _seen.set(None)
-        return await asyncio.to_thread(self._erase, key, choose, status)
+        return await self._write(self._erase, key, choose, status)
 
     def _erase(
         self, key: str, choose: Callable[[_Session], Sequence[Memory]], status: MessageStatus
     ) -> list[ChatMessage]:
-        with self._lock:
-            while chosen := choose(self._session(key, status)):
-                with suppress(NotFound):  # another process was first: look again
-                    self._mimir.forget([memory.id for memory in chosen])
-                    break
+        while chosen := choose(self._session(key, status)):
+            with suppress(NotFound):  # another process was first: look again
+                self._mimir.forget([memory.id for memory in chosen])
+                break
         return [message_of(memory) for memory in chosen if _MARK not in memory.metadata]
 
 

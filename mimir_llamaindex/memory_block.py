@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -73,6 +74,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     _recent: int = PrivateAttr()
     _tokenize: Callable[[str], list[Any]] = PrivateAttr()
     _embedded: Callable[[str], npt.NDArray[np.float32]] = PrivateAttr()
+    _writer: ThreadPoolExecutor = PrivateAttr()
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         self._recent = _positive(recent_messages, "recent_messages")
         self._tokenize = get_tokenizer() if tokenizer_fn is None else tokenizer_fn
         self._embedded = lru_cache(_CACHED_QUERIES)(mimir.embedder.embed_query)  # asked again soon
+        self._writer = ThreadPoolExecutor(1, "mimir-memory")  # turns stay in the order put
 
     @classmethod
     def class_name(cls) -> str:
@@ -121,7 +124,8 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
             InvalidArgument, InvalidText: before any is written.
         """
         if self.accept_short_term_memory or not from_short_term_memory:
-            await asyncio.to_thread(self._remember, messages, session_id)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self._remember, messages, session_id)
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
         await self.aput(messages)

@@ -301,6 +301,13 @@ async def test_archiving_never_reaches_what_came_after_a_set(store: MimirChatSto
     assert texts(await store.get_messages("u1")) == ["c", "d"]
 
 
+async def test_what_is_added_first_comes_first(store: MimirChatStore) -> None:
+    """Of many tasks that add at once, the messages stand in the order of the calls."""
+    turns = said(*map(str, range(40)))
+    await asyncio.gather(*(store.add_message("u1", turn) for turn in turns))
+    assert await store.get_messages("u1") == turns
+
+
 async def test_two_tasks_delete_different_messages(store: MimirChatStore) -> None:
     """Concurrent deletes of the oldest give back each message once."""
     await store.add_messages("u1", said(*"abcdefgh"))
@@ -542,9 +549,7 @@ async def test_concurrent_puts_archive_no_more_than_sequential_ones(store: Mimir
     slow = SlowArchive.of(store)
     memory = small_memory(slow, "concurrent")
     await asyncio.gather(*(memory.aput(message) for message in new))
-    assert sorted(map(str, texts(await store.get_messages("concurrent")))) == sorted(
-        map(str, expected)
-    )
+    assert texts(await store.get_messages("concurrent")) == expected
 
 
 class SlowArchive(MimirChatStore):
