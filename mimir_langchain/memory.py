@@ -157,7 +157,7 @@ class MimirMemory(ThreadMemory):
     namespace: tuple[str, ...] | str = NAMESPACE
     k: int = Field(default=5, ge=0, le=1_000)
     max_tokens: int = Field(default=1_000, ge=0)
-    last_turns: int = Field(default=0, ge=0)
+    last_turns: int = Field(default=2, ge=0)
     count_tokens: CountTokens = Field(default=estimate_tokens, exclude=True, repr=False)
     all_threads: bool = False
 

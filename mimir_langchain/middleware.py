@@ -93,7 +93,7 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         self,
         mimir: Mimir,
         *,
-        user: str | Callable[[Any], object] | None = "user_id",
+        user: str | Callable[[Runtime[Any]], object] | None = "user_id",
         k: int = 5,
         max_tokens: int = 1_000,
         count_tokens: CountTokens = estimate_tokens,
@@ -178,9 +178,9 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         """Where this run's user has its memory. Raises InvalidArgument."""
         if self._user is None:
             return self._namespace
-        context = runtime.context
         if callable(self._user):
-            return self.namespace_of(self._user(context))
+            return self.namespace_of(self._user(runtime))
+        context = runtime.context
         if isinstance(context, Mapping):
             return self.namespace_of(context.get(self._user))
         return self.namespace_of(getattr(context, self._user, None))

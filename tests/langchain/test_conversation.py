@@ -42,7 +42,7 @@ def found(mimir, user, question):
     model = Listener(responses=["a summary"])
     place = lambda name: (name, user)
     history = MimirChatMessageHistory(mimir, "s", namespace=place("history")).messages
-    memory = MimirMemory(mimir, namespace=place("memory"), k=3)
+    memory = MimirMemory(mimir, namespace=place("memory"), last_turns=0)
     summary = MimirSummaryMemory(mimir, llm=model, namespace=place("summary"))
     agent = create_agent(model, middleware=[MimirMemoryMiddleware(mimir)],
                          checkpointer=MimirSaver(mimir))

@@ -40,6 +40,11 @@ TALK = [
 CAT = "Human: my cat is called Pixel\nAI: a fine name"
 
 
+def recalling(mimir: Mimir, **options: Any) -> MimirMemory:
+    """A memory that recalls, without the last turns unless told otherwise."""
+    return MimirMemory(mimir, **{"last_turns": 0, **options})
+
+
 def fill(memory: MimirMemory, talk: list[tuple[str, str]] = TALK) -> MimirMemory:
     """The memory, after a conversation."""
     for said, answer in talk:
@@ -54,14 +59,14 @@ def asked(memory: MimirMemory, question: str) -> Any:
 
 def test_it_recalls_the_exchange_that_bears_on_the_turn(mimir: Mimir) -> None:
     """The best exchange comes back whole, also when only its answer was found."""
-    memory = fill(MimirMemory(mimir, k=1))
+    memory = fill(recalling(mimir, k=1))
     assert asked(memory, "what is my cat called?") == CAT
     assert asked(memory, "was it a fine name?") == CAT
 
 
 def test_exchanges_are_turns_of_a_thread(mimir: Mimir) -> None:
     """Each exchange is two memories that follow one another, with who spoke."""
-    fill(MimirMemory(mimir, thread="t", human_prefix="Ana", ai_prefix="Boat"))
+    fill(recalling(mimir, thread="t", human_prefix="Ana", ai_prefix="Boat"))
     turns = mimir.thread("t", namespace=PLACE)
     assert [turn.text for turn in turns[:3]] == [*TALK[0], TALK[1][0]]
     assert [turn.metadata["speaker"] for turn in turns[:2]] == ["Ana", "Boat"]
@@ -71,17 +76,17 @@ def test_exchanges_are_turns_of_a_thread(mimir: Mimir) -> None:
 
 def test_what_is_recalled_stands_in_the_order_it_was_said(mimir: Mimir) -> None:
     """However the hits rank, the oldest exchange comes first, and none twice."""
-    memory = fill(MimirMemory(mimir, k=4))
+    memory = fill(recalling(mimir, k=4))
     lines = asked(memory, "the umbrella, the cello, the quay and the cat").splitlines()
     assert lines == [line for said, answer in TALK for line in (f"Human: {said}", f"AI: {answer}")]
 
 
 def test_the_last_turns_stand_at_the_end(mimir: Mimir) -> None:
     """The latest exchanges are there verbatim, and are not recalled a second time."""
-    memory = fill(MimirMemory(mimir, k=1, last_turns=2))
+    memory = fill(recalling(mimir, k=1, last_turns=2))
     expected = [CAT] + [f"Human: {said}\nAI: {answer}" for said, answer in TALK[2:]]
     assert asked(memory, "what is my cat called? does it rain?") == "\n".join(expected)
-    memory = MimirMemory(mimir, k=0, last_turns=9)
+    memory = recalling(mimir, k=0, last_turns=9)
     assert len(asked(memory, "anything")) == len("\n".join(expected)) + len(
         "Human: I moored the boat at the north quay\nAI: I hope it is calm there\n"
     )
@@ -105,14 +110,14 @@ def test_the_variable_never_passes_its_budget(
 ) -> None:
     """Whatever was said, the variable has at most `max_tokens` tokens."""
     thread = uuid.uuid4().hex
-    memory = MimirMemory(shared, k=9, max_tokens=room, last_turns=last_turns, thread=thread)
+    memory = recalling(shared, k=9, max_tokens=room, last_turns=last_turns, thread=thread)
     fill(memory, [(text, text[::-1]) for text in texts])
     assert estimate_tokens(asked(memory, texts[0])) <= room
 
 
 def test_the_callers_own_count_decides(mimir: Mimir) -> None:
     """With a counter of words, the budget counts words; what is too long gives way to the next."""
-    memory = MimirMemory(mimir, k=2, max_tokens=11, count_tokens=lambda text: len(text.split()))
+    memory = recalling(mimir, k=2, max_tokens=11, count_tokens=lambda text: len(text.split()))
     fill(memory, [("cat " * 20, "too long"), ("cat and dog", "ok"), ("one more cat", "fine")])
     assert asked(memory, "cat") == "Human: cat and dog\nAI: ok"
     assert memory.max_tokens == 11
@@ -120,11 +125,11 @@ def test_the_callers_own_count_decides(mimir: Mimir) -> None:
 
 def test_half_an_exchange_comes_alone(mimir: Mimir) -> None:
     """When one half was forgotten the other is recalled without it, and nothing takes its place."""
-    memory = fill(MimirMemory(mimir, k=1, last_turns=0))
+    memory = fill(recalling(mimir, k=1, last_turns=0))
     answer = mimir.thread("default", namespace=PLACE)[1]
     mimir.forget(answer.id)
     assert asked(memory, "what is my cat called?") == "Human: my cat is called Pixel"
-    assert asked(MimirMemory(mimir, k=0, last_turns=4), "hm").startswith(
+    assert asked(recalling(mimir, k=0, last_turns=4), "hm").startswith(
         "Human: my cat is called Pixel\nHuman: I moored"
     )
 
@@ -133,15 +138,15 @@ def test_texts_from_elsewhere_stand_alone(mimir: Mimir) -> None:
     """Turns of one coarse time, as an import brings them, are not taken for one exchange."""
     for text in ("the crow sat on the roof", "it rained", "the eel swam"):
         mimir.remember(text, namespace=PLACE, thread="default", time="2021-05-03")
-    assert asked(MimirMemory(mimir, k=1), "where did the crow sit?") == (
+    assert asked(recalling(mimir, k=1), "where did the crow sit?") == (
         "Human: the crow sat on the roof"
     )
-    assert asked(MimirMemory(mimir, k=0, last_turns=1), "hm") == "Human: the eel swam"
+    assert asked(recalling(mimir, k=0, last_turns=1), "hm") == "Human: the eel swam"
 
 
 def test_messages_instead_of_text(mimir: Mimir) -> None:
     """With `return_messages` the exchanges come back as the messages they were."""
-    memory = MimirMemory(mimir, k=1, return_messages=True)
+    memory = recalling(mimir, k=1, return_messages=True)
     said = HumanMessage("my cat is called Pixel", name="Ana", id="h")
     answer = AIMessage("noted", response_metadata={"model": "m"})
     memory.save_context({"input": said}, {"output": answer})
@@ -163,7 +168,7 @@ def test_an_llm_chain_remembers_among_other_inputs(mimir: Mimir) -> None:
     prompt = ChatPromptTemplate.from_messages(
         [("system", "{style}"), MessagesPlaceholder("past"), ("human", "{said}")]
     )
-    memory = MimirMemory(mimir, memory_key="past", input_key="said", return_messages=True)
+    memory = recalling(mimir, memory_key="past", input_key="said", return_messages=True)
     chain = LLMChain(llm=model, prompt=prompt, memory=memory)
     chain.invoke({"style": "secretstyle", "said": "my cat is called Pixel"})
     chain.invoke({"style": "curt", "said": "what is my cat called?"})
@@ -180,7 +185,7 @@ def test_it_works_beside_a_buffer(mimir: Mimir) -> None:
     memory = CombinedMemory(
         memories=[
             ConversationBufferMemory(memory_key="lately", input_key="input"),
-            MimirMemory(mimir, memory_key="recalled", input_key="input", k=1),
+            recalling(mimir, memory_key="recalled", input_key="input", k=1),
         ]
     )
     prompt = PromptTemplate.from_template("<{recalled}>\n<{lately}>\n{input}")
@@ -198,7 +203,7 @@ def test_it_works_beside_a_buffer(mimir: Mimir) -> None:
 
 def test_what_was_recalled_is_not_remembered_again(mimir: Mimir) -> None:
     """A chain hands the filled-in variable back with its inputs: it is left out."""
-    memory = fill(MimirMemory(mimir), TALK[:1])
+    memory = fill(recalling(mimir), TALK[:1])
     inputs = {"input": "and now?", "stop": ["\n"], **memory.load_memory_variables({"input": "cat"})}
     assert "Pixel" in inputs["history"]
     memory.save_context(inputs, {"response": "hm"})
@@ -209,18 +214,18 @@ def test_what_was_recalled_is_not_remembered_again(mimir: Mimir) -> None:
 
 def test_threads_and_namespaces_are_apart(mimir: Mimir) -> None:
     """A thread recalls its own turns, unless told to recall the whole namespace's."""
-    fill(MimirMemory(mimir, thread="monday"))
-    tuesday = MimirMemory(mimir, thread="tuesday")
+    fill(recalling(mimir, thread="monday"))
+    tuesday = recalling(mimir, thread="tuesday")
     assert asked(tuesday, "my cat?") == ""
-    assert "Pixel" in asked(MimirMemory(mimir, thread="tuesday", all_threads=True), "my cat?")
+    assert "Pixel" in asked(recalling(mimir, thread="tuesday", all_threads=True), "my cat?")
     for other in (("langchain",), ("langchain", "memory", "x"), "langchain"):
-        assert asked(MimirMemory(mimir, all_threads=True, namespace=other), "my cat?") == ""
+        assert asked(recalling(mimir, all_threads=True, namespace=other), "my cat?") == ""
 
 
 def test_clear_erases_the_thread_alone(path: Path) -> None:
     """After `clear` the thread's words are nowhere; another thread keeps its own."""
     with create(path) as mimir:
-        monday, tuesday = (MimirMemory(mimir, thread=day) for day in ("monday", "tuesday"))
+        monday, tuesday = (recalling(mimir, thread=day) for day in ("monday", "tuesday"))
         fill(monday)
         fill(tuesday, [("my dog is called Rex", "good dog")])
         monday.clear()
@@ -233,16 +238,16 @@ def test_clear_erases_the_thread_alone(path: Path) -> None:
 def test_it_survives_a_restart_sealed(path: Path) -> None:
     """Closed and opened again it recalls; the file shows nothing of it."""
     with create(path) as mimir:
-        fill(MimirMemory(mimir, thread="canarythread", human_prefix="canaryname"))
+        fill(recalling(mimir, thread="canarythread", human_prefix="canaryname"))
     assert b"canary" not in path.read_bytes()
     assert b"Pixel" not in path.read_bytes()
     with reopen(path) as mimir:
-        assert "Pixel" in asked(MimirMemory(mimir, thread="canarythread"), "my cat?")
+        assert "Pixel" in asked(recalling(mimir, thread="canarythread"), "my cat?")
 
 
 def test_nothing_shows_in_repr_dump_or_pickle(mimir: Mimir) -> None:
     """Neither the handle nor anything said shows; pickle and deepcopy are refused."""
-    memory = fill(MimirMemory(mimir))
+    memory = fill(recalling(mimir))
     asked(memory, "my cat?")
     shown = repr(memory) + str(memory) + str(memory.model_dump()) + dumps(memory)
     assert not any(word in shown for word in ("Pixel", "<Mimir", "_mimir", "vault"))
@@ -274,7 +279,7 @@ def test_bad_turns_lose_nothing(
     mimir: Mimir, inputs: Any, outputs: Any, error: type[Exception]
 ) -> None:
     """A typed error without content, nothing half stored, and what was there still there."""
-    memory = fill(MimirMemory(mimir), TALK[:1])
+    memory = fill(recalling(mimir), TALK[:1])
     with pytest.raises(error) as caught:
         memory.save_context(inputs, outputs)
     assert "canary" not in str(caught.value)
@@ -297,14 +302,14 @@ def test_bad_questions_are_refused_before_the_model_is_asked(
 ) -> None:
     """What cannot be searched for is a typed error at once."""
     with pytest.raises(error):
-        fill(MimirMemory(mimir)).load_memory_variables(inputs)
+        fill(recalling(mimir)).load_memory_variables(inputs)
     with pytest.raises(InvalidArgument):
-        MimirMemory(mimir, input_key="said").load_memory_variables({})
+        recalling(mimir, input_key="said").load_memory_variables({})
 
 
 def test_a_turn_without_text_recalls_nothing(mimir: Mimir) -> None:
     """An image can be remembered, not searched for: only the last turns come along."""
-    memory = fill(MimirMemory(mimir, last_turns=1, return_messages=True), TALK[:2])
+    memory = fill(recalling(mimir, last_turns=1, return_messages=True), TALK[:2])
     image = HumanMessage([{"type": "image", "url": "https://example.org/boat.png"}])
     expected = [HumanMessage(TALK[1][0]), AIMessage(TALK[1][1])]
     assert memory.load_memory_variables({"input": image}) == {"history": expected}
@@ -314,7 +319,7 @@ def test_a_turn_without_text_recalls_nothing(mimir: Mimir) -> None:
 
 def test_a_silent_answer_loses_no_turn(mimir: Mimir) -> None:
     """A model that answers nothing, or with a call of a tool, is remembered as such."""
-    memory = MimirMemory(mimir, k=1, return_messages=True)
+    memory = recalling(mimir, k=1, return_messages=True)
     call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
     memory.save_context({"input": "first silence"}, {"output": ""})
     memory.save_context({"input": "second silence"}, {"output": call})
@@ -329,21 +334,21 @@ def test_a_silent_answer_loses_no_turn(mimir: Mimir) -> None:
 def test_bad_options_are_refused(mimir: Mimir, options: dict[str, Any]) -> None:
     """An option that is unknown or out of range is a ValueError."""
     with pytest.raises(ValueError, match="validation error"):
-        MimirMemory(mimir, **options)
+        recalling(mimir, **options)
 
 
 def test_a_bad_namespace_or_thread_is_an_error(mimir: Mimir) -> None:
     """What names no place neither reads nor writes."""
     with pytest.raises(InvalidNamespace):
-        fill(MimirMemory(mimir, namespace=("a", "")))
+        fill(recalling(mimir, namespace=("a", "")))
     with pytest.raises(InvalidArgument):
-        asked(MimirMemory(mimir, thread=""), "anything")
+        asked(recalling(mimir, thread=""), "anything")
 
 
 async def test_async_works_off_the_loops_thread(mimir: Mimir) -> None:
     """The async twins give what the sync ones give, elsewhere than on the event loop."""
     watched = WatchedThreads(mimir)
-    memory = MimirMemory(watched.mimir, namespace="watched", k=1)
+    memory = recalling(watched.mimir, namespace="watched", k=1)
     await memory.asave_context({"input": TALK[0][0]}, {"response": TALK[0][1]})
     found = await memory.aload_memory_variables({"input": "my cat?"})
     assert watched.threads
@@ -357,7 +362,7 @@ async def test_fifty_chains_at_once_equal_one_after_the_other(mimir: Mimir) -> N
     """Concurrent conversations answer and remember as sequential ones do."""
 
     async def talk(number: int, place: str) -> list[str]:
-        memory = MimirMemory(mimir, namespace=place, thread=str(number), last_turns=1)
+        memory = recalling(mimir, namespace=place, thread=str(number), last_turns=1)
         chain = ConversationChain(llm=Echo(), memory=memory)
         said = [f"my cat is called Pixel{number}", "rain all week", "what is my cat called?"]
         return [(await chain.ainvoke({"input": text}))["response"] for text in said]

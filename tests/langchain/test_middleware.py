@@ -121,16 +121,16 @@ def test_a_name_no_namespace_can_hold_is_an_error(mimir: Mimir) -> None:
 
 
 def test_the_user_may_be_found_elsewhere(mimir: Mimir) -> None:
-    """A field of another name, or a function of the context, names the user."""
+    """A field of another name, or a function of the run, names the user."""
     for middleware, context in [
         (MimirMemoryMiddleware(mimir, user="login"), {"login": "ana"}),
-        (MimirMemoryMiddleware(mimir, user=lambda given: given.person["id"]),
+        (MimirMemoryMiddleware(mimir, user=lambda run: run.context.person["id"]),
          SimpleNamespace(person={"id": "ana"})),
     ]:  # fmt: skip
         agent = create_agent(Listener(responses=["noted"]), middleware=[middleware])
         run(agent, "hello", str(context), context=context)
     assert texts(mimir) == ["hello", "noted"] * 2
-    nobody = MimirMemoryMiddleware(mimir, user=lambda given: None)
+    nobody = MimirMemoryMiddleware(mimir, user=lambda run: None)
     with pytest.raises(InvalidArgument):
         run(create_agent(Listener(responses=["x"]), middleware=[nobody]), "hello")
 
