@@ -9,6 +9,7 @@ parts of two values never join.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,9 +28,9 @@ def digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
-def part_of(key: str) -> str | None:
-    """The digest of the head's key if this is the key of a further part, else None."""
-    return key.rpartition(" ")[2] if key.startswith(_PART) else None
+def is_digest(text: str) -> bool:
+    """Whether `digest` can have made this."""
+    return re.fullmatch("[0-9a-f]{40}", text) is not None
 
 
 def cut(

@@ -26,6 +26,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
+from mimir_langchain.blobs import is_digest
 from mimir_langchain.saver_async import AsyncSaver
 from mimir_langchain.saver_config import config_of, place_of, renamed, thread_of
 from mimir_langchain.saver_records import (
@@ -72,7 +73,8 @@ class MimirSaver(AsyncSaver):
     Delete:
         `delete_thread` erases for good. A run that still works on the thread then cannot bring it
         back: what it puts on top of a deleted checkpoint is dropped, with a warning in the log. A
-        run that begins afterwards finds a fresh thread. `delete_for_runs` and `prune` erase
+        run that begins afterwards finds a fresh thread. (A thread's very first run that saves at
+        its end only, with durability "exit", cannot be told from such a one.) `delete_for_runs` and `prune` erase
         checkpoints with the values that no other checkpoint has; a write that comes later for an
         erased checkpoint is never seen, and erased with the next `prune` or `delete_thread`.
 
@@ -287,7 +289,7 @@ class MimirSaver(AsyncSaver):
         """Where each channel's value is, and the records of those that changed."""
         values, fresh = {}, {}
         for channel, value in checkpoint["channel_values"].items():
-            version = checkpoint["channel_versions"].get(channel)
+            version = (checkpoint.get("channel_versions") or {}).get(channel)
             before, key = inherited.get(channel, (None, ""))
             if not key or channel in new_versions or before != version:
                 key, record = sealed_value(self.serde, value)
@@ -354,13 +356,12 @@ class MimirSaver(AsyncSaver):
         Raises:
             ScrubPending: deleted, but old journal pages are not yet scrubbed.
         """
-        runs = {"run": {"$in": [str(run) for run in run_ids]}}
+        runs = {"run": {"$in": [str(run) for run in _listed(run_ids)]}}
         with self._lock:
             found = self._mimir.memories(namespace=self._root, descendants=True, where=runs)
             places = sorted((memory.namespace, str(memory.key)) for memory in found)
             for namespace, group in groupby(places, key=lambda place: place[0]):
-                if namespace[:-1] == self._root:  # not those of a saver in a namespace below
-                    thread = Thread(self._mimir, self._root, namespace[-1])
+                if (thread := self._in(namespace)) is not None:
                     thread.erase_checkpoints(key for _, key in group)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -388,7 +389,7 @@ class MimirSaver(AsyncSaver):
         if strategy not in ("keep_latest", "delete"):
             raise InvalidArgument('a strategy is "keep_latest" or "delete"')
         pending: ScrubPending | None = None
-        for thread_id in thread_ids:
+        for thread_id in _listed(thread_ids):
             try:
                 if strategy == "delete":
                     self.delete_thread(thread_id)
@@ -409,10 +410,14 @@ class MimirSaver(AsyncSaver):
         return Thread.named(self._mimir, self._root, str(thread_id))
 
     def _threads(self) -> Iterator[Thread]:
-        depth = len(self._root)
-        for namespace in self._mimir.namespaces():
-            if namespace[:depth] == self._root and len(namespace) == depth + 1:
-                yield Thread(self._mimir, self._root, namespace[depth])
+        found = map(self._in, self._mimir.namespaces())
+        return (thread for thread in found if thread is not None)
+
+    def _in(self, namespace: Namespace) -> Thread | None:
+        """The thread that a namespace is; None if it is something else, such as another saver's."""
+        if namespace[:-1] != self._root or not is_digest(namespace[-1]):
+            return None
+        return Thread(self._mimir, self._root, namespace[-1])
 
     def __copy__(self) -> MimirSaver:  # `with_allowlist` makes clones
         clone = object.__new__(type(self))
@@ -426,11 +431,17 @@ class MimirSaver(AsyncSaver):
         raise NotSerializable("a saver over an open Mimir cannot be pickled or copied")
 
 
+def _listed(names: Sequence[str]) -> Sequence[str]:
+    if isinstance(names, str):
+        raise InvalidArgument("several ids are asked for; put a single one into a list")
+    return names
+
+
 def _unseeded(checkpoint: Checkpoint, metadata: dict[str, Any]) -> list[str]:
     """The delta channels that were written but whose value is not in this checkpoint."""
     return sorted(
         channel
         for channel in metadata.get(_DELTA) or {}
-        if channel in checkpoint["channel_versions"]
+        if channel in (checkpoint.get("channel_versions") or {})
         and channel not in checkpoint["channel_values"]
     )

@@ -322,7 +322,7 @@ def test_pruning_keeps_what_delta_channels_are_built_on(
     assert graph.get_state(config("copy")).values["words"] == expected
 
 
-# Threads of the process
+# Beside a running graph
 
 
 def test_pruning_beside_a_running_graph(mimir: Mimir, saver: MimirSaver) -> None:
@@ -347,3 +347,50 @@ def test_pruning_beside_a_running_graph(mimir: Mimir, saver: MimirSaver) -> None
     for found in saver.list(None):
         assert len(found.checkpoint["channel_values"]["said"]) >= 12
     assert mimir.verify().ok
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_thread_deleted_while_its_graph_runs(
+    mimir: Mimir, saver: MimirSaver, durability: Any
+) -> None:
+    """A run ends although its thread is deleted under it, and leaves nothing."""
+    working, deleted = threading.Event(), threading.Event()
+
+    def node(state: Deltas) -> dict[str, Any]:
+        if state["words"][-1] == "wait":
+            working.set()
+            assert deleted.wait(20)
+        return {"words": ["done"]}
+
+    def last(state: Deltas) -> dict[str, Any]:
+        return {"words": ["last"]}
+
+    builder = StateGraph(Deltas)
+    builder.add_node("node", node)
+    builder.add_node("last", last)
+    builder.add_edge(START, "node")
+    builder.add_edge("node", "last")
+    builder.add_edge("last", END)
+    graph = builder.compile(checkpointer=saver)
+    graph.invoke({"words": ["first"]}, config(), durability=durability)
+    found: list[Any] = []
+    run = threading.Thread(
+        target=lambda: found.append(
+            graph.invoke({"words": ["wait"]}, config(), durability=durability)
+        )
+    )
+    run.start()
+    assert working.wait(20)
+    saver.delete_thread("t")
+    deleted.set()
+    run.join()
+    assert found[0]["words"] == ["first", "done", "last", "wait", "done", "last"]
+    assert graph.get_state(config()).values == {}
+    assert stored(mimir) == 0
+
+
+@pytest.mark.parametrize("call", ["prune", "delete_for_runs"])
+def test_a_single_id_is_no_list(saver: MimirSaver, call: str) -> None:
+    """A string where a list of ids is asked for is refused instead of read letter by letter."""
+    with pytest.raises(InvalidArgument):
+        getattr(saver, call)("t")
