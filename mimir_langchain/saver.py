@@ -73,10 +73,12 @@ class MimirSaver(AsyncSaver):
     Delete:
         `delete_thread` erases for good. A run that still works on the thread then cannot bring it
         back: what it puts on top of a deleted checkpoint is dropped, with a warning in the log. A
-        run that begins afterwards finds a fresh thread. (A thread's very first run that saves at
-        its end only, with durability "exit", cannot be told from such a one.) `delete_for_runs` and `prune` erase
-        checkpoints with the values that no other checkpoint has; a write that comes later for an
-        erased checkpoint is never seen, and erased with the next `prune` or `delete_thread`.
+        run that begins afterwards finds a fresh thread. (A thread's very first run cannot be told
+        from such a one if it saves at its end only, with durability "exit".)
+
+        `delete_for_runs` and `prune` erase checkpoints with the values that no other checkpoint
+        has. A write that comes later for an erased checkpoint is never seen, and erased with the
+        next `prune` or `delete_thread`.
 
     Async:
         Every method has an async twin that works in a worker thread.
