@@ -66,23 +66,28 @@ def test_importing_loads_no_framework() -> None:
     assert not any(name in shown for name in ("'langchain_core'", "'langgraph'", "'mimir_core'"))
 
 
-@pytest.mark.parametrize("name", sorted(EXTRAS))
-def test_without_any_framework_a_class_names_its_extra(name: str) -> None:
-    """With nothing of LangChain installed, using a class says which extra to install."""
+FRAMEWORKS = {"langchain_classic", "langchain", "langgraph"}
+LACKING = [(name, FRAMEWORKS | {"langchain_core"}) for name in EXTRAS] + [
+    (name, FRAMEWORKS) for name in EXTRAS if name not in CORE_ALONE
+]
+
+
+@pytest.mark.parametrize(("name", "blocked"), LACKING)
+def test_a_class_that_lacks_its_framework_names_the_extra(name: str, blocked: set[str]) -> None:
+    """Using a class whose framework is not installed says which extra to install."""
     code = f"""
 try:
     mimir_langchain.{name}
 except ImportError as error:
     print(error)
 """
-    blocked = {"langchain_core", "langchain_classic", "langchain", "langgraph"}
     assert f"pip install 'mimir-sealed[{EXTRAS[name]}]'" in without(blocked, code)
 
 
 def test_langchain_core_is_enough_for_most() -> None:
     """Without langgraph and langchain-classic, the classes that need neither load."""
     code = f"print([getattr(mimir_langchain, name).__name__ for name in {CORE_ALONE}])"
-    assert without({"langgraph", "langchain", "langchain_classic"}, code).strip() == str(CORE_ALONE)
+    assert without(FRAMEWORKS, code).strip() == str(CORE_ALONE)
 
 
 def test_an_error_inside_is_not_taken_for_a_missing_extra() -> None:
