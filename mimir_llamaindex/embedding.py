@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from itertools import accumulate
+from threading import Lock
 from typing import Any, NoReturn
 
 import numpy as np
@@ -41,6 +43,7 @@ class MimirEmbedding(BaseEmbedding):
 
     _embedder: Embedder = PrivateAttr()
     _built_in: bool = PrivateAttr()
+    _turn: AbstractContextManager[object] = PrivateAttr()
 
     def __init__(
         self, mimir: Mimir | None = None, *, embed_batch_size: int = BATCH, **options: Any
@@ -50,6 +53,9 @@ class MimirEmbedding(BaseEmbedding):
         super().__init__(embed_batch_size=embed_batch_size, **options)
         self._embedder = embedder
         self._built_in = mimir is None
+        # MiniLM takes all CPUs for one text: many at once are no faster, but keep an event loop
+        # waiting. Another model may wait for a network, so its calls are not held back.
+        self._turn = Lock() if isinstance(embedder, MiniLM) else nullcontext()
 
     @classmethod
     def class_name(cls) -> str:
@@ -61,7 +67,8 @@ class MimirEmbedding(BaseEmbedding):
         return self._embedder
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        vector: Embedding = self._embedder.embed_query(query).tolist()
+        with self._turn:
+            vector: Embedding = self._embedder.embed_query(query).tolist()
         return vector
 
     def _get_text_embedding(self, text: str) -> Embedding:

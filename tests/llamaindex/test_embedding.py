@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 import socket
@@ -121,6 +122,13 @@ async def test_the_event_loop_goes_on(mimir: Mimir) -> None:
     await model.aget_text_embedding_batch(["c", "d"])
     assert len(threads) == 3
     assert threading.get_ident() not in threads
+
+
+async def test_many_queries_at_once_agree(real: MimirEmbedding) -> None:
+    """Fifty queries embedded at once are what they are one after the other."""
+    texts = [f"query number {number}" for number in range(50)]
+    together = await asyncio.gather(*map(real.aget_query_embedding, texts))
+    np.testing.assert_allclose(together, [real.get_query_embedding(t) for t in texts], atol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
