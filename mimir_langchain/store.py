@@ -229,7 +229,7 @@ class MimirStore(BaseStore):
 
     def _changes(self, plan: Plan, embedded: Embedded) -> tuple[list[Item], list[str]]:
         """What a batch's writes store, and the ids of what they erase, as the vault is now."""
-        now = self._stamp(len(plan.writes))
+        now, stamp = _now(), self._stamp(len(plan.writes))
         spots = list(plan.writes)
         deleted = [spot for spot, put in plan.writes.items() if put is None]
         gone = list(known_ids(self._mimir, deleted).values())
@@ -240,7 +240,7 @@ class MimirStore(BaseStore):
         for number, spot in enumerate(spots):
             put = puts.get(spot)
             if put is not None:
-                items.append(self._item(spot, put, before.get(spot), embedded, now + number))
+                items.append(self._item(spot, put, before.get(spot), embedded, stamp + number))
             if put is not None and put.minutes is not None:
                 items.append(self._leases.lease(spot, put.minutes, now))
             elif (lease := leases[spot]) is not None:

@@ -70,8 +70,7 @@ class StoreIndex:
             return []
         tokens = self._paths if paths is None else [_tokens(path) for path in paths]
         found = (text for path in tokens for text in get_text_at_path(value, path))
-        clean = (text.encode("utf-8", "replace").decode() for text in found if text.strip())
-        texts = list(dict.fromkeys(clean))
+        texts = list(dict.fromkeys(readable(text) for text in found if text.strip()))
         if len(texts) <= MAX_TEXTS:
             return texts
         return [*texts[: MAX_TEXTS - 1], "\n".join(texts[MAX_TEXTS - 1 :])]
@@ -131,6 +130,11 @@ class StoreIndex:
             text: (row / length).astype(np.float32) if length else None
             for text, row, length in zip(texts, found, lengths, strict=True)
         }
+
+
+def readable(text: str) -> str:
+    """The text with a "?" for each surrogate, which no model can read."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _embedder(embed: Any, embeddings: Embeddings, dims: object) -> FunctionEmbedder:

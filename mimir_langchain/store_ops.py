@@ -12,7 +12,7 @@ from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 from mimir_core import Namespace
 from mimir_core.errors import InvalidArgument
 from mimir_langchain.store_filters import check_filter
-from mimir_langchain.store_index import StoreIndex
+from mimir_langchain.store_index import StoreIndex, readable
 from mimir_langchain.store_leases import Spot
 from mimir_langchain.store_names import (
     InvalidStoreNamespace,
@@ -126,7 +126,7 @@ def _search(op: SearchOp, root: Namespace, index: StoreIndex) -> Search:
         check_filter(op.filter),
         _check_count(op.limit, "limit"),
         _check_count(op.offset, "offset"),
-        op.query if asks else None,
+        readable(op.query) if asks and op.query else None,
         bool(op.refresh_ttl),
     )
 
