@@ -27,8 +27,9 @@ def visible_text(message: BaseMessage) -> str:
 
 
 def speaker_of(message: BaseMessage) -> str:
-    """Who says it: the name the message bears, else its role."""
-    return message.name or SPEAKERS.get(message.type, message.type)
+    """Who says it: the name that the message bears, else its role."""
+    role = getattr(message, "role", message.type)  # a ChatMessage says which
+    return message.name or SPEAKERS.get(role, role)
 
 
 def to_item(

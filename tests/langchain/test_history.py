@@ -17,6 +17,7 @@ from langchain_classic.memory import (
 )
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import ConfigurableFieldSpec, RunnableLambda
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
 from mimir_core import Mimir
@@ -226,6 +227,50 @@ def test_a_runnable_over_messages_remembers(mimir: Mimir) -> None:
     chain.invoke([HumanMessage("second")], of("s"))
     texts = [message.text for message in MimirChatMessageHistory(mimir, "s").messages]
     assert texts == ["first", "one", "second", "two"]
+
+
+def said(given: Any) -> str:
+    """What a human said in an input of any shape."""
+    messages = [*given.get("past", []), given["said"]] if isinstance(given, dict) else given
+    texts = [each if isinstance(each, str) else each.text for each in messages]
+    return " ".join(text for text in texts if not text.startswith("I heard"))
+
+
+SHAPES: list[tuple[Any, Any, dict[str, str]]] = [
+    (lambda text: [HumanMessage(text)], lambda answer: answer, {}),
+    (lambda text: [HumanMessage(text)], AIMessage, {}),
+    (lambda text: {"said": text}, lambda answer: [AIMessage(answer)], {"history": "past"}),
+    (
+        lambda text: {"said": HumanMessage(text)},
+        lambda answer: {"answer": AIMessage(answer), "cost": 3},
+        {"history": "past", "output": "answer"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "answered", "keys"), SHAPES)
+def test_inputs_and_outputs_of_every_shape(
+    mimir: Mimir, given: Any, answered: Any, keys: dict[str, str]
+) -> None:
+    """Lists, dicts, texts and messages go through a chain with a history as LangChain has it."""
+    chain: Any = RunnableWithMessageHistory(
+        RunnableLambda(lambda value: answered(f"I heard {said(value)}")),
+        lambda user, talk: MimirChatMessageHistory(mimir, talk, namespace=("history", user)),
+        input_messages_key="said" if keys else None,
+        history_messages_key=keys.get("history"),
+        output_messages_key=keys.get("output"),
+        history_factory_config=[
+            ConfigurableFieldSpec(id=name, annotation=str) for name in ("user", "talk")
+        ],
+    )
+    for user in ("ana", "bo"):
+        config = {"configurable": {"user": user, "talk": "t"}}
+        chain.invoke(given("one"), config)
+        chain.invoke(given("two"), config)
+        history = MimirChatMessageHistory(mimir, "t", namespace=("history", user))
+        assert [(message.type, message.text) for message in history.messages] == [
+            ("human", "one"), ("ai", "I heard one"), ("human", "two"), ("ai", "I heard one two"),
+        ]  # fmt: skip
 
 
 def test_a_run_without_a_session_is_refused(mimir: Mimir) -> None:

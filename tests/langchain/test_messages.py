@@ -97,6 +97,14 @@ def test_what_can_be_read_is_what_is_recalled(mimir: Mimir) -> None:
     assert visible_text(MESSAGES[3]) == "look atthis"
 
 
+def test_every_kind_of_message_has_a_speaker() -> None:
+    """Its name, the role a chat message gives, or what LangChain calls its kind."""
+    speakers = {to_item(message, **PLACE).metadata["speaker"] for message in MESSAGES}
+    assert speakers == {"Human", "Ana", "AI", "system", "tool", "judge", "search", "remove"}
+    prefixed = to_item(HumanMessage("hello"), **PLACE, speaker="Visitor")
+    assert prefixed.metadata["speaker"] == "Visitor"
+
+
 def test_recall_knows_who_spoke(mimir: Mimir) -> None:
     """A message's name, else its role, is the speaker, and counts when one asks for it."""
     messages = [HumanMessage("I painted a lake", name="Ana"), AIMessage("I painted a lake")]
