@@ -6,7 +6,7 @@
     with Mimir.create("agent.mimir", passphrase) as mimir:
         index = VectorStoreIndex.from_vector_store(MimirVectorStore(mimir), embed_model=...)
 
-Needs the extra `llamaindex`. Each class is imported when it is first used.
+Needs the extra `llamaindex`. Everything is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mimir_llamaindex.chat_store import MimirChatStore
-    from mimir_llamaindex.docstore import MimirDocumentStore
+    from mimir_llamaindex.docstore import MimirDocumentStore, content_id
     from mimir_llamaindex.embedding import MimirEmbedding
     from mimir_llamaindex.filesystem import MimirFileSystem
     from mimir_llamaindex.indexstore import MimirIndexStore
@@ -39,6 +39,7 @@ __all__ = [
     "MimirMemoryBlock",
     "MimirRetriever",
     "MimirVectorStore",
+    "content_id",
     "mimir_storage_context",
 ]
 
@@ -52,6 +53,7 @@ _MODULES = {
     "MimirMemoryBlock": "memory_block",
     "MimirRetriever": "retriever",
     "MimirVectorStore": "vectorstore",
+    "content_id": "docstore",
     "mimir_storage_context": "storage_context",
 }
 
@@ -69,7 +71,8 @@ def __getattr__(name: str) -> Any:
             raise
         hint = "pip install 'mimir-sealed[llamaindex]'"
         raise ImportError(f"{name} needs LlamaIndex: {hint}", name=error.name) from error
-    return getattr(module, name)
+    found = globals()[name] = getattr(module, name)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -52,10 +52,10 @@ class MimirEmbedding(BaseEmbedding):
         options["model_name"] = f"mimir-{embedder.space.digest}"
         super().__init__(embed_batch_size=embed_batch_size, **options)
         self._embedder = embedder
-        self._built_in = mimir is None
+        self._built_in = isinstance(embedder, MiniLM)
         # MiniLM takes all CPUs for one text: many at once are no faster, but keep an event loop
         # waiting. Another model may wait for a network, so its calls are not held back.
-        self._turn = Lock() if isinstance(embedder, MiniLM) else nullcontext()
+        self._turn = Lock() if self._built_in else nullcontext()
 
     @classmethod
     def class_name(cls) -> str:
@@ -90,7 +90,7 @@ class MimirEmbedding(BaseEmbedding):
     def __reduce__(self) -> Any:
         """The built-in model is made anew where it is needed, as an ingestion's workers do."""
         if not self._built_in:
-            raise NotSerializable("the embedder of an open Mimir cannot be pickled")
+            raise NotSerializable("the embedder of an open Mimir cannot be pickled or copied")
         remade = partial(
             MimirEmbedding, embed_batch_size=self.embed_batch_size, num_workers=self.num_workers
         )

@@ -191,6 +191,8 @@ def test_it_serves_a_pipeline(mimir: Mimir) -> None:
 
 
 def test_a_vaults_embedder_is_used(mimir: Mimir) -> None:
-    """Given a vault, its own embedder embeds."""
+    """Given a vault, its own embedder embeds; if that is the built-in one, workers can have it."""
     assert MimirEmbedding(mimir).embedder is mimir.embedder
     assert isinstance(MimirEmbedding(mimir).embedder, HashEmbedder)
+    built_in = MimirEmbedding(mimir.with_embedder(MiniLM()))
+    assert pickle.loads(pickle.dumps(built_in)).model_name == built_in.model_name

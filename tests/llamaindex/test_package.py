@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = (
     "MimirChatStore", "MimirDocumentStore", "MimirEmbedding", "MimirFileSystem", "MimirIndexStore",
     "MimirKVStore", "MimirMemoryBlock", "MimirRetriever", "MimirVectorStore",
-    "mimir_storage_context",
+    "content_id", "mimir_storage_context",
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def python(code: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_is_there(name: str) -> None:
-    """Each class can be imported from the package, and is listed."""
+    """Each name can be imported from the package, and is listed."""
     assert getattr(mimir_llamaindex, name).__name__ == name
     assert name in mimir_llamaindex.__all__
     assert name in dir(mimir_llamaindex)
