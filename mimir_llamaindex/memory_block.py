@@ -28,6 +28,7 @@ _DEFAULT: Namespace = ("llamaindex", "memory")
 _NO_SESSION = "\0"  # the thread of what comes without a session
 _CACHED_QUERIES = 32
 _QUERY_CHARACTERS = 4_000
+_LEANING = 0.3  # of each message towards the one before it
 _ENTRY = re.compile(r"\n(?! )")  # a memory's further lines are indented
 _SAYING = (MessageRole.USER, MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
 
@@ -41,8 +42,9 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
             memory_blocks=[MimirMemoryBlock(mimir)],
         )
 
-    Turns are kept as a thread of their session, and recalled (words and vectors, spread along the
-    thread) by the last few messages, within a token budget. A session sees its own turns only.
+    Turns are kept as a thread of their session, and recalled by the last message (its words, and
+    its vector leaning towards the messages before it, spread along the thread), within a token
+    budget. A session sees its own turns only.
 
     With `across_sessions`, recall looks in the whole namespace, which then must be named: a
     user's memory over all sessions, `namespace=("llamaindex", "memory", "ada")`; or, with
@@ -54,7 +56,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         across_sessions: Recall what other sessions left in the namespace, too.
         k: How many memories to recall at most.
         token_budget: How many tokens the recalled text has at most.
-        recent_messages: How many of the last messages are the query.
+        recent_messages: How many of the last messages give the query its direction.
         tokenizer_fn: What counts tokens; LlamaIndex's default, as `Memory` does.
         fields: Those of `BaseMemoryBlock`: name, description, priority (0 is never truncated by
             `Memory`), accept_short_term_memory.
@@ -174,22 +176,34 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         return [item for item in once.values() if item.key not in here]
 
     def _recall(self, messages: Sequence[ChatMessage], session_id: str | None) -> str:
-        query = self._query(messages)
-        if not query:
+        said = self._said(messages)
+        if not said:
             return ""
         thread = _NO_SESSION if session_id is None else session_id
         hits = self._mimir.recall(
-            query,
+            said[-1],
             k=self._k,
             namespace=self._place,
             thread=None if self._across_sessions else thread,
-            vector=self._embedded(query),
+            vector=self._direction(said),
         )
         return "\n".join(self._fitting(_entry(hit.memory) for hit in hits))
 
-    def _query(self, messages: Sequence[ChatMessage]) -> str:
-        said = [text for m in messages if m.role in _SAYING and (text := visible_text(m))]
-        return "\n".join(said[-self._recent :])[-_QUERY_CHARACTERS:]
+    def _said(self, messages: Sequence[ChatMessage]) -> list[str]:
+        """What user and assistant said last, oldest first."""
+        texts = [visible_text(m).strip()[:_QUERY_CHARACTERS] for m in messages if m.role in _SAYING]
+        return [text for text in texts if text][-self._recent :]
+
+    def _direction(self, said: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The last message's vector, leaning a little towards those before it, [dimension].
+
+        Joined to one text they would find what was talked of, not what is asked.
+        """
+        leaning = sum(
+            self._embedded(text) * np.float32(_LEANING**age)
+            for age, text in enumerate(reversed(said))
+        )
+        return np.asarray(leaning / np.linalg.norm(leaning), np.float32)
 
     def _fitting(self, entries: Iterator[str]) -> Iterator[str]:
         """Those that the budget has room for, best first."""

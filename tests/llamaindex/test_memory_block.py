@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gzip
+import json
 import pickle
 import threading
 from pathlib import Path
@@ -22,6 +24,7 @@ from mimir_llamaindex import MimirChatStore, MimirMemoryBlock
 from ..vault.scan import scan, text_forms
 from ..vault.vaults import create, reopen
 
+DATA = Path(__file__).parents[3] / "shared" / "data"
 PLACE = ("llamaindex", "memory")
 FRANCE = [
     ChatMessage("What's the capital of France?"),
@@ -80,9 +83,9 @@ async def test_nothing_comes_of_nothing(block: MimirMemoryBlock, mimir: Mimir) -
     assert await block.aget([ChatMessage(blocks=[ImageBlock(url="http://x.org/a.png")])]) == ""
 
 
-async def test_the_last_messages_are_the_query(mimir: Mimir) -> None:
-    """Only so many of the last turns count, and only what user and assistant said."""
-    block = MimirMemoryBlock(mimir, recent_messages=1, k=1)
+async def test_the_last_message_is_the_query(mimir: Mimir) -> None:
+    """What user or assistant said last is asked for, not what was talked of before."""
+    block = MimirMemoryBlock(mimir, k=1)
     await block.aput(FRANCE)
     history = [
         *asked("The capital of France, Paris", "harbour master"),
@@ -90,7 +93,7 @@ async def test_the_last_messages_are_the_query(mimir: Mimir) -> None:
         ChatMessage("France Paris capital", role="system"),
     ]
     assert "harbour master" in await block.aget(history)
-    assert "Paris" in await MimirMemoryBlock(mimir, recent_messages=2, k=1).aget(history[:1])
+    assert "Paris" in await block.aget(history[:1])
 
 
 async def test_text_blocks_are_joined(block: MimirMemoryBlock) -> None:
@@ -351,6 +354,62 @@ async def test_a_query_is_embedded_once_and_off_the_loop(path: Path) -> None:
         await block.aget(asked("Bergen"))
     assert counting.queries == ["Paris", "Bergen"]
     assert threading.get_ident() not in counting.threads
+
+
+async def test_messages_before_the_last_lend_it_direction(path: Path) -> None:
+    """So many of the last messages are embedded, each once however often it is shown."""
+    counting = Counting()
+    embedder = FunctionEmbedder("ones", counting.documents, counting.query, dimension=4)
+    fast = KdfProfile.INSECURE_FOR_TESTS
+    with Mimir.create(path, "a passphrase", embedder=embedder, profile=fast) as mimir:
+        block = MimirMemoryBlock(mimir, recent_messages=2)
+        await block.aput(FRANCE)
+        await block.aget(asked("a", "b", "c"))
+        await block.aget(asked("a", "b", "c", "d"))
+    assert counting.queries == ["c", "b", "d"]
+
+
+async def test_a_follow_up_is_understood(path: Path) -> None:
+    """A question that names nobody finds, by the message before it, what it is about."""
+    axes = {"ferry": [1.0, 0, 0], "dentist": [0, 1.0, 0]}
+
+    def embed(texts: list[str]) -> Any:
+        return [next((axes[w] for w in axes if w in text), [0, 0, 1.0]) for text in texts]
+
+    fast = KdfProfile.INSECURE_FOR_TESTS
+    embedder = FunctionEmbedder("axes", embed)
+    with Mimir.create(path, "a passphrase", embedder=embedder, profile=fast) as mimir:
+        await MimirMemoryBlock(mimir).aput(asked("the dentist at ten", "the ferry at nine"))
+        block = MimirMemoryBlock(mimir, k=1)
+        assert "ferry" in await block.aget(asked("my ferry", "and on Sundays?"))
+        assert "dentist" in await block.aget(asked("my dentist", "and on Sundays?"))
+
+
+def real(name: str, conversation: str) -> list[dict[str, Any]]:
+    """Lines of a real conversation."""
+    file = DATA / name
+    if not file.exists():
+        pytest.skip(f"../shared/data/{name} is absent")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return [line for line in map(json.loads, lines) if line["conversation"] == conversation]
+
+
+async def test_small_talk_does_not_drown_the_question(path: Path) -> None:
+    """With the built-in model, most real questions are answered, whatever was said before them."""
+    turns = real("locomo_dev_turns.jsonl.gz", "conv-26")
+    talk = asked(*(turn["text"] for turn in real("locomo_dev_turns.jsonl.gz", "conv-30")[:2]))
+    questions = real("locomo_dev_queries.jsonl.gz", "conv-26")[:120:3]
+    texts = {turn["id"]: turn["text"] for turn in turns}
+    with Mimir.create(path, "a passphrase", profile=KdfProfile.INSECURE_FOR_TESTS) as mimir:
+        block = MimirMemoryBlock(mimir)
+        await block.aput(
+            [ChatMessage(t["text"], additional_kwargs={"name": t["speaker"]}) for t in turns]
+        )
+        found = 0
+        for question in questions:
+            recalled = await block.aget([*talk, ChatMessage(question["question"])])
+            found += any(texts[id_] in recalled for id_ in question["gold"] if id_ in texts)
+    assert found >= 0.7 * len(questions)
 
 
 async def test_bad_input_is_told_and_nothing_is_kept(
