@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -58,6 +59,11 @@ class Mimir(Lookup):
         self._embedder = embedder
         self._path = path
         self._scopes = ScopeCache() if scopes is None else scopes
+        # The built-in model takes all CPUs for one text, and a vault answers one query at a time:
+        # threads side by side are no faster, but keep others, an event loop, from the interpreter.
+        # A caller's own model may wait for a network, and is not held back.
+        builtin = isinstance(embedder, MiniLM)
+        self._turn: AbstractContextManager[object] = Lock() if builtin else nullcontext()
 
     @classmethod
     def create(
@@ -251,13 +257,14 @@ class Mimir(Lookup):
             diversity=diversity, recency=recency, half_life_days=half_life_days,
             importance=importance, balance=balance,
         )  # fmt: skip
-        space = direction = None
-        if wanted.dense:
-            space = self._embedder.space
-            found = self._embedder.embed_query(wanted.text) if vector is None else vector
-            direction = checked_vectors([found], 1, space)[0]
-        with self._vault.view() as state:
-            return Hits(recall(state, scope, wanted, direction, space, self._scopes))
+        with self._turn:
+            space = direction = None
+            if wanted.dense:
+                space = self._embedder.space
+                found = self._embedder.embed_query(wanted.text) if vector is None else vector
+                direction = checked_vectors([found], 1, space)[0]
+            with self._vault.view() as state:
+                return Hits(recall(state, scope, wanted, direction, space, self._scopes))
 
     # Forgetting
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from threading import Lock
-
 from langchain_core.embeddings import Embeddings
 
 from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM
@@ -56,16 +53,6 @@ class MimirEmbeddings(Embeddings):
 
     def __repr__(self) -> str:
         return "<MimirEmbeddings>"
-
-
-def turns(mimir: Mimir) -> AbstractContextManager[object]:
-    """What an adapter holds while it recalls, so that threads do not keep an event loop waiting.
-
-    The built-in model takes all CPUs for one text, and the vault answers one query at a time:
-    several threads at once are no faster, but compete with the loop's for the interpreter. A
-    user's model may wait for a network, so its calls are not held back.
-    """
-    return Lock() if isinstance(mimir.embedder, MiniLM) else nullcontext()
 
 
 def embedder_of(embedding: Embeddings, space: str | None = None) -> Embedder:

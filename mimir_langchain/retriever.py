@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -13,7 +12,6 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from mimir_core import DEFAULT_NAMESPACE, Hit, Mimir
 from mimir_core.errors import InvalidArgument
-from mimir_langchain.embeddings import turns
 
 
 class MimirRetriever(BaseRetriever):
@@ -65,14 +63,12 @@ class MimirRetriever(BaseRetriever):
     thread: str | None = Field(None, repr=False, exclude=True)
     where: dict[str, Any] | None = Field(None, repr=False, exclude=True)
     _mimir: Mimir = PrivateAttr()
-    _turn: AbstractContextManager[object] = PrivateAttr()
 
     def __init__(self, mimir: Mimir, **options: Any) -> None:
         if not isinstance(mimir, Mimir):
             raise InvalidArgument("mimir is an open vault", hint="see `Mimir.open`")
         super().__init__(**options)
         self._mimir = mimir
-        self._turn = turns(mimir)
 
     def _get_relevant_documents(
         self,
@@ -83,15 +79,14 @@ class MimirRetriever(BaseRetriever):
         mode: str | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        with self._turn:
-            hits = self._mimir.recall(
-                query,
-                k=self.k if k is None else k,
-                mode=self.mode if mode is None else mode,
-                namespace=self.namespace,
-                thread=self.thread,
-                where=_both(self.where, where),
-            )
+        hits = self._mimir.recall(
+            query,
+            k=self.k if k is None else k,
+            mode=self.mode if mode is None else mode,
+            namespace=self.namespace,
+            thread=self.thread,
+            where=_both(self.where, where),
+        )
         return [_document(hit) for hit in hits]
 
 

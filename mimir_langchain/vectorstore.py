@@ -22,7 +22,7 @@ from pydantic import ConfigDict
 
 from mimir_core import Embedder, Hit, Item, KdfProfile, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, NotFound, ScrubPending
-from mimir_langchain.embeddings import MimirEmbeddings, embedder_of, turns
+from mimir_langchain.embeddings import MimirEmbeddings, embedder_of
 from mimir_langchain.filters import Filter, as_document, narrowed
 
 NAMESPACE: Namespace = ("langchain", "vectors")
@@ -111,7 +111,6 @@ class MimirVectorStore(VectorStore):
             None if isinstance(self._embeddings, MimirEmbeddings) else embedder
         )
         self._namespace = namespace
-        self._turn = turns(self._mimir)
 
     @classmethod
     def from_path(
@@ -288,8 +287,7 @@ class MimirVectorStore(VectorStore):
         Args:
             lambda_mult: From 0, where only being unlike counts, to 1, where only nearness does.
         """
-        with self._turn:
-            vector = self._mimir.embedder.embed_query(query).tolist()
+        vector = self._mimir.embedder.embed_query(query).tolist()
         return self.max_marginal_relevance_search_by_vector(
             vector, k, fetch_k, lambda_mult, filter, **kwargs
         )
@@ -356,8 +354,7 @@ class MimirVectorStore(VectorStore):
 
     def _recall(self, query: str | None, k: int, filter: Filter, **options: Any) -> list[Hit]:
         among = narrowed(self._mimir, self._namespace, filter)
-        with self._turn:
-            return self._mimir.recall(query, k=k, namespace=self._namespace, **among, **options)
+        return self._mimir.recall(query, k=k, namespace=self._namespace, **among, **options)
 
     def __repr__(self) -> str:
         return "<MimirVectorStore>"

@@ -62,6 +62,7 @@ class MiniLM:
         self._files = _pinned(folder)
         self.space = VectorSpace(_digest(self._files), DIMENSION)
         self._lock = Lock()
+        self._one = Lock()  # one text takes all CPUs, two at a time are no faster
         self._model: Model | None = None
 
     def __repr__(self) -> str:
@@ -77,7 +78,9 @@ class MiniLM:
     def embed_query(self, text: str) -> Vectors:
         """Embed one text: float32 [384]. Raises as `embed` does."""
         check_texts([text])
-        return self._loaded().embed_one(text)
+        model = self._loaded()
+        with self._one:
+            return model.embed_one(text)
 
     def embed(
         self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None

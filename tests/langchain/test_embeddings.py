@@ -119,7 +119,6 @@ async def test_it_embeds_one_query_at_a_time(path: Path) -> None:
         store = MimirVectorStore.from_documents(ANIMALS, mimir=mimir)
         for retriever in (
             store.as_retriever(),
-            store.as_retriever(search_type="mmr"),
             MimirRetriever(mimir, namespace=("langchain", "vectors")),
         ):
             found = await asyncio.gather(*(retriever.ainvoke("cat") for _ in range(12)))
