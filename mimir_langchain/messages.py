@@ -11,7 +11,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict
+from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage, messages_from_dict
 
 from mimir_core import Item, Memory, Namespace
 from mimir_core.errors import InvalidArgument
@@ -46,7 +46,7 @@ def to_item(
         InvalidArgument: what is given is no message, or one that could not be read back because
             of its type or of a value that JSON cannot represent.
     """
-    if not isinstance(message, BaseMessage):
+    if not isinstance(message, BaseMessage) or isinstance(message, RemoveMessage):
         raise InvalidArgument("a history is made of messages", hint="wrap texts in HumanMessage")
     text = visible_text(message)
     spoken = bool(text.strip())

@@ -53,9 +53,9 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     Key init args:
         mimir: An open vault, which other classes may share.
         user: Whose memory it is: the field of `runtime.context` that names the user ("user_id"), or
-            a function from the context to that name. Each user has a namespace below `namespace`,
-            and a run without a name raises InvalidArgument. None says that there is one user, who
-            has `namespace` to himself.
+            a function from the runtime to that name. Each user has a namespace below `namespace`,
+            and a run without a name raises InvalidArgument. None says that there is one user, whose
+            is the whole of `namespace`.
         k: How many exchanges to recall at most.
         max_tokens: How many tokens these may have together.
         count_tokens: Counts the tokens of a text, such as `model.get_num_tokens`; by default they
@@ -75,7 +75,7 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         it takes the first one's place.
 
     Delete:
-        mimir.forget(namespace=("langgraph", "memory", "ana")) erases a user's memory.
+        mimir.forget(namespace=middleware.namespace_of("ana")) erases a user's memory.
 
     Search:
         By the text of the person's last message, by vectors and words together, in all of the
@@ -217,8 +217,7 @@ def _exchange(messages: Sequence[BaseMessage], namespace: Namespace, thread: str
     """The person's last messages and the last answer to them, as far as they can be read."""
     said, answers = _last_turn(messages)
     turns = [(message, _key(thread, message, "said")) for message in said]
-    if said and answers:
-        turns.append((answers[-1], _key(thread, said[-1], "answered")))
+    turns += [(answer, _key(thread, said[-1], "answered")) for answer in answers[-1:]]
     now = datetime.now(UTC)  # one time for all, by which they are known to belong together
     return [
         Item(
@@ -230,6 +229,7 @@ def _exchange(messages: Sequence[BaseMessage], namespace: Namespace, thread: str
             time=now,
         )
         for message, key in turns
+        if _readable(message)
     ]
 
 
@@ -245,25 +245,28 @@ def _key(thread: str, message: BaseMessage, part: str) -> str:
 
 
 def _last_turn(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:
-    """The last run of messages by the person, and what the agent says after it."""
+    """The person's last messages in a row, and what the agent says after them in readable form."""
     said: list[BaseMessage] = []
     answers: list[BaseMessage] = []
     for message in reversed(messages):
-        readable = bool(visible_text(message).strip())
         if isinstance(message, HumanMessage):
-            if readable and message.additional_kwargs.get("lc_source") is None:
-                said.insert(0, message)
+            said.insert(0, message)
         elif said:
             break
-        elif isinstance(message, AIMessage) and readable:
+        elif isinstance(message, AIMessage) and _readable(message):
             answers.insert(0, message)
-    return said, answers
+    said = [message for message in said if "lc_source" not in message.additional_kwargs]
+    return said, answers if said else []  # LangChain itself speaks as a human to sum things up
 
 
 def _last_said(messages: Sequence[BaseMessage]) -> str | None:
-    """The text of the person's last message that can be read."""
+    """The text of the person's last message, None if it says nothing."""
     said, _ = _last_turn(messages)
-    return visible_text(said[-1]) if said else None
+    return visible_text(said[-1]) if said and _readable(said[-1]) else None
+
+
+def _readable(message: BaseMessage) -> bool:
+    return bool(visible_text(message).strip())
 
 
 def _written(exchange: Exchange) -> str:

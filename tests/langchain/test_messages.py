@@ -47,7 +47,6 @@ MESSAGES = [
     ToolMessage("42 boats", tool_call_id="call 1", artifact={"rows": [1, 2]}, status="error"),
     ChatMessage(content="order!", role="judge"),
     FunctionMessage(content="result", name="search"),
-    RemoveMessage(id="m-1"),
 ]
 
 
@@ -100,7 +99,7 @@ def test_what_can_be_read_is_what_is_recalled(mimir: Mimir) -> None:
 def test_every_kind_of_message_has_a_speaker() -> None:
     """Its name, the role a chat message gives, or what LangChain calls its kind."""
     speakers = {to_item(message, **PLACE).metadata["speaker"] for message in MESSAGES}
-    assert speakers == {"Human", "Ana", "AI", "system", "tool", "judge", "search", "remove"}
+    assert speakers == {"Human", "Ana", "AI", "system", "tool", "judge", "search"}
     prefixed = to_item(HumanMessage("hello"), **PLACE, speaker="Visitor")
     assert prefixed.metadata["speaker"] == "Visitor"
 
@@ -132,6 +131,7 @@ def test_a_text_from_elsewhere_is_read_as_a_humans(mimir: Mimir) -> None:
         ToolMessage("x", tool_call_id="1", artifact=object()),
         HumanMessage("x", additional_kwargs={"canary": {1, 2}}),
         BaseMessage(content="canary", type="stranger"),
+        RemoveMessage(id="canary"),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -308,6 +308,18 @@ def test_only_what_a_person_said_is_their_turn(mimir: Mimir) -> None:
     assert texts(mimir) == ["one", "two", "both", "unanswered"]
 
 
+def test_an_answer_to_an_image_is_no_answer_to_what_was_said_before(mimir: Mimir) -> None:
+    """A message without text keeps its answer from being taken for the earlier one's."""
+    middleware = MimirMemoryMiddleware(mimir)
+    state = state_of(HumanMessage("question", id="1"), AIMessage("answer", id="2"))
+    middleware.after_agent(state, at("t"))
+    image = HumanMessage([{"type": "image", "url": "https://example.org/x.png"}], id="3")
+    middleware.after_agent(
+        state_of(*state["messages"], image, AIMessage("a boat", id="4")), at("t")
+    )
+    assert texts(mimir) == ["question", "answer", "a boat"]
+
+
 def test_bad_turns_lose_nothing(mimir: Mimir) -> None:
     """A text over 8 MiB is a typed error before the model is asked; silence recalls nothing."""
     model = Listener(responses=["noted"])
@@ -318,13 +330,13 @@ def test_bad_turns_lose_nothing(mimir: Mimir) -> None:
     assert len(model.heard) == 1
     run(agent, " ", "3")
     assert model.heard[-1] == " "
-    assert texts(mimir) == ["my cat is called Pixel", "noted"]
+    assert texts(mimir) == ["my cat is called Pixel", "noted", "noted"]
     huge = create_agent(
         Listener(responses=["x" * ((8 << 20) + 1)]), middleware=[MimirMemoryMiddleware(mimir)]
     )
     with pytest.raises(InvalidText):
         run(huge, "say much", "4")
-    assert texts(mimir) == ["my cat is called Pixel", "noted"]
+    assert texts(mimir) == ["my cat is called Pixel", "noted", "noted"]
 
 
 @pytest.mark.parametrize("options", [{"k": -1}, {"k": 1.5}, {"max_tokens": None}, {"k": True}])
