@@ -13,8 +13,8 @@ as substrings |
 | TEXT_MATCH, TEXT_MATCH_INSENSITIVE | is a text with the value as a substring |
 | IS_EMPTY | is missing, None, "" or [] |
 
-AND holds where all parts hold, OR where one does, NOT where none does; without parts they hold
-everywhere. A field of another kind than the value is no error, it does not match.
+AND holds where all parts hold, OR where one does, NOT where none does; a group without parts is
+as if it were not there. A field of another kind than the value is no error, it does not match.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ Where: TypeAlias = dict[str, Any]
 DOCUMENT: Final = ":ref_doc_id"
 """The field that holds the id of a node's source document; no user's field gets this name."""
 
-EVERYWHERE: Final[Where] = {":none": {"$exists": False}}
 NOWHERE: Final[Where] = {":none": {"$exists": True}}
 MAX_DEPTH: Final = 32
 
@@ -59,18 +58,19 @@ def where(filters: MetadataFilters | None) -> Where | None:
         return None
     if not isinstance(filters, MetadataFilters):
         raise InvalidFilter("filters are `MetadataFilters`")
-    return _group(filters, 1) if filters.filters else None
+    return _group(filters, 1)
 
 
-def _group(group: MetadataFilters, depth: int) -> Where:
+def _group(group: MetadataFilters, depth: int) -> Where | None:
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"a filter nests at most {MAX_DEPTH} levels")
-    parts = [
+    found = [
         _group(part, depth + 1) if isinstance(part, MetadataFilters) else _leaf(part)
         for part in group.filters
     ]
+    parts = [part for part in found if part is not None]
     if not parts:
-        return EVERYWHERE
+        return None
     if group.condition is None or group.condition == FilterCondition.AND:
         return {"$and": parts}
     if group.condition == FilterCondition.OR:

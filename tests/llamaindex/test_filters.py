@@ -91,13 +91,15 @@ def expected(part: MetadataFilter, metadata: dict[str, Any]) -> bool:
             return not present or any(field == each for each in EMPTY)
 
 
-def holds(filters: MetadataFilters, metadata: dict[str, Any]) -> bool:
-    parts = [
+def holds(filters: MetadataFilters, metadata: dict[str, Any]) -> bool | None:
+    """What the whole filter says, None if it says nothing."""
+    found = [
         holds(part, metadata) if isinstance(part, MetadataFilters) else expected(part, metadata)
         for part in filters.filters
     ]
+    parts = [part for part in found if part is not None]
     if not parts:
-        return True
+        return None
     if filters.condition is OR:
         return any(parts)
     return not any(parts) if filters.condition is NOT else all(parts)
@@ -134,7 +136,8 @@ def test_filters_mean_what_the_table_says(
     condition = where(filters)
     named = {field_name(key): value for key, value in metadata.items()}
     found = condition is None or compile_filter(condition).matches(named)
-    assert found == holds(filters, metadata)
+    assert found == (holds(filters, metadata) is not False)
+    assert (condition is None) == (holds(filters, metadata) is None)
 
 
 ROWS = {
@@ -194,6 +197,7 @@ CASES: list[tuple[str, MetadataFilters, str]] = [
     ("three levels", group(leaf("rank", Op.EQ, "c"), group(leaf("weight", Op.LT, 2), group(
         leaf("tags", Op.CONTAINS, "alpha"))), condition=OR), "n1 n3"),
     ("a group of nothing", group(group(), leaf("rank", Op.EQ, "a")), "n1"),
+    ("or a group of nothing", group(group(), leaf("rank", Op.EQ, "a"), condition=OR), "n1"),
     ("hostile quotes", group(leaf("rank", Op.EQ, "c' OR '1'='1")), ""),
     ("a hostile key", group(leaf("rank' OR '1'='1", Op.EQ, "c")), ""),
     ("an operator of the core as a value", group(leaf("rank", Op.EQ, "$ne")), ""),
@@ -223,6 +227,7 @@ def test_no_parts_are_no_filter() -> None:
     """No filter, and one without parts, let everything through."""
     assert where(None) is None
     assert where(group()) is None
+    assert where(group(group(), group(group(), condition=NOT), condition=OR)) is None
 
 
 @pytest.mark.parametrize("key", ["", "$ne", ":", ":ref_doc_id", "::", "a.b", "ref_doc_id"])

@@ -206,6 +206,7 @@ async def test_deleting_without_a_selection_deletes_nothing(
     await call(store.add, animals)
     await call(store.delete_nodes, *arguments)
     await call(store.delete_nodes, filters=MetadataFilters(filters=[]))
+    await call(store.delete_nodes, filters=MetadataFilters(filters=[MetadataFilters(filters=[])]))
     await call(store.delete_nodes, [], equals(kind="pet"))
     assert len(await call(store.get_nodes)) == 4
 
