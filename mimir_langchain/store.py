@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from langgraph.store.base import BaseStore, Embeddings, IndexConfig, Op, Result, TTLConfig
 
 from mimir_core import Item, Memory, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, NotFound, NotSerializable, ScrubPending
+from mimir_core.errors import (
+    InvalidArgument,
+    NotFound,
+    NotSerializable,
+    ScrubPending,
+    StorageFailed,
+    VaultBusy,
+)
 from mimir_langchain.store_index import Embedded, StoreIndex
 from mimir_langchain.store_leases import Leases, Spot, known_ids, spot_of
 from mimir_langchain.store_names import store_root
@@ -173,39 +180,43 @@ class MimirStore(BaseStore):
         return [text for put in puts if self._index.needs(put.texts) for text in put.texts]
 
     def _run(self, plan: Plan, embedded: Embedded) -> list[Result]:
-        results: list[Result] = [None] * len(plan.reads)
-        renewed: set[Spot] = set()
-        if any(plan.reads):
-            reader = Reader(self._mimir, self._root, self._leases, _now())
-            gets = [read.spot for read in plan.reads if isinstance(read, Get)]
-            items = reader.at(gets)
-            for number, read in enumerate(plan.reads):
-                if isinstance(read, Get):
-                    memory = items.get(read.spot)
-                    found: list[Found] = [] if memory is None else [(memory, None)]
-                    results[number] = None if memory is None else item_of(self._root, memory)
-                elif isinstance(read, Search):
-                    found = self._search(reader, read, embedded)
-                    results[number] = [search_item_of(self._root, *each) for each in found]
-                elif isinstance(read, Listing):
-                    results[number] = reader.namespaces(read)
-                    continue
-                else:
-                    continue
-                if read.refresh:
-                    renewed |= {spot_of(m) for m, _ in found if MINUTES in m.metadata}
-        renewed -= plan.writes.keys()
-        if plan.writes or renewed:
-            self._write(plan, embedded, sorted(renewed))
-        return results
+        found = self._read(plan, embedded)
+        touched = {spot_of(m) for read, m in _returned(plan, found) if read.refresh}
+        renewed = sorted(touched - plan.writes.keys())
+        if plan.writes:
+            self._write(plan, embedded, renewed)
+        elif renewed:
+            with suppress(VaultBusy, StorageFailed):  # the read has succeeded all the same
+                self._write(plan, embedded, renewed)
+        return [self._result(read, each) for read, each in zip(plan.reads, found, strict=True)]
+
+    def _read(self, plan: Plan, embedded: Embedded) -> list[Any]:
+        """What each read of a batch finds: memories with scores, or namespaces."""
+        reader = Reader(self._mimir, self._root, self._leases, _now())
+        items = reader.at(read.spot for read in plan.reads if isinstance(read, Get))
+        found: list[Any] = []
+        for read in plan.reads:
+            if isinstance(read, Get):
+                found.append([(items[read.spot], None)] if read.spot in items else [])
+            elif isinstance(read, Search):
+                found.append(self._search(reader, read, embedded))
+            else:
+                found.append(None if read is None else reader.namespaces(read))
+        return found
 
     def _search(self, reader: Reader, search: Search, embedded: Embedded) -> list[Found]:
-        vector = None
-        ranked = search.query is not None
-        if search.query is not None and self.embeddings is not None:
-            vector = embedded.queries[search.query]
-            ranked = vector is not None
-        return reader.search(search, vector, ranked)
+        if search.query is None or self.embeddings is None:
+            return reader.search(search, None, ranked=search.query is not None)
+        vector = embedded.queries[search.query]
+        return reader.search(search, vector, ranked=vector is not None)
+
+    def _result(self, read: Get | Search | Listing | None, found: Any) -> Result:
+        if isinstance(read, Search):
+            return [search_item_of(self._root, memory, score) for memory, score in found]
+        if isinstance(read, Get):
+            return item_of(self._root, found[0][0]) if found else None
+        namespaces: list[tuple[str, ...]] | None = found
+        return namespaces
 
     def _write(self, plan: Plan, embedded: Embedded, renewed: list[Spot]) -> None:
         deletes = any(put is None for put in plan.writes.values())
@@ -284,6 +295,13 @@ class MimirStore(BaseStore):
 
     def __reduce__(self) -> NoReturn:
         raise NotSerializable("a store over an open Mimir cannot be pickled or copied")
+
+
+def _returned(plan: Plan, found: list[Any]) -> Iterator[tuple[Get | Search, Memory]]:
+    """The memories with a time to live that a batch returns, with the read that does so."""
+    for read, each in zip(plan.reads, found, strict=True):
+        if isinstance(read, (Get, Search)):
+            yield from ((read, memory) for memory, _ in each if MINUTES in memory.metadata)
 
 
 def _now() -> int:

@@ -64,9 +64,12 @@ class Leases:
         Returns:
             The new leases and the ids of the old ones.
         """
+        renewed: list[Item] = []
+        old: list[str] = []
+        if not spots:
+            return renewed, old
         keys = list(map(self._key, spots))
         found = self._mimir.get_many(keys=keys, namespace=self.namespace)
-        renewed, old = [], []
         for spot, lease in zip(spots, found, strict=True):
             if lease is None:  # the item has no longer a time to live
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -34,7 +35,11 @@ class Reader:
         self._root = root
         self._leases = leases
         self._now = now
-        self._expired = leases.expired(now)
+
+    @cached_property
+    def _expired(self) -> frozenset[str]:
+        """The leases that have ended, once it matters."""
+        return self._leases.expired(self._now)
 
     def at(self, spots: Iterable[Spot]) -> dict[Spot, Memory]:
         """The live items at these spots."""
@@ -142,9 +147,9 @@ class Reader:
 
     def _live(self, memories: list[Memory]) -> list[Memory]:
         """Those whose lease has not ended."""
-        if not self._expired:
-            return memories
         leased = [memory for memory in memories if MINUTES in memory.metadata]
+        if not leased or not self._expired:
+            return memories
         ids = self._leases.ids([spot_of(memory) for memory in leased])
         dead = {m.id for m, id_ in zip(leased, ids, strict=True) if id_ in self._expired}
         return [memory for memory in memories if memory.id not in dead]

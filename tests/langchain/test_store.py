@@ -142,7 +142,7 @@ def test_any_label_is_kept_apart(store: MimirStore, label: str) -> None:
     assert ("a", label) in store.list_namespaces()
 
 
-@pytest.mark.parametrize("key", ["", "~", "~x", "k" * 5_000, "new\nline", "\ud800", "a.b", "é", "1"])
+@pytest.mark.parametrize("key", ["", "~", "~x", "k" * 5_000, "a\nb", "\ud800", "a.b", "é", "1"])
 def test_any_string_is_a_key(store: MimirStore, key: str) -> None:
     """Empty, long and odd keys come back as they were given."""
     store.put(PLACE, key, {"n": 1})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langgraph.store.base import PutOp
 from langgraph.store.memory import InMemoryStore
 
 from mimir_core import Mimir
@@ -41,8 +42,7 @@ VALUES: dict[str, dict[str, Any]] = {
 def store(mimir: Mimir) -> MimirStore:
     """A store with values of every kind."""
     store = MimirStore(mimir, index=None)
-    for key, value in VALUES.items():
-        store.put(PLACE, key, value)
+    store.batch([PutOp(PLACE, key, value) for key, value in VALUES.items()])
     return store
 
 
@@ -120,7 +120,8 @@ def test_ranked_pages_count_what_fits(mimir: Mimir) -> None:
     """Where the catalog lets through what does not fit, a ranked page is still full and exact."""
     store = MimirStore(mimir, index={"fields": ["text"]})
     for n in range(40):
-        value = {"text": f"the cat number {n}", "deep": {"n": n % 4}, "mixed": "7" if n % 2 else "x"}
+        mixed = "7" if n % 2 else "x"
+        value = {"text": f"the cat number {n}", "deep": {"n": n % 4}, "mixed": mixed}
         store.put(PLACE, f"{n:02}", value)
     for wanted in ({"deep.n": 1}, {"mixed": {"$gt": 5}, "deep": {"n": 1}}):
         pages = [

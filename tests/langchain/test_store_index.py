@@ -6,6 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from langchain_core.embeddings import Embeddings
@@ -14,7 +15,7 @@ from langgraph.store.base import PutOp, SearchOp
 from mimir_core import FunctionEmbedder, Mimir, MiniLM
 from mimir_core.embedding import HashEmbedder
 from mimir_core.errors import EmbeddingError, InvalidArgument, InvalidVector, SpaceMismatch
-from mimir_langchain import MimirEmbeddings, MimirStore
+from mimir_langchain import MimirEmbeddings, MimirStore, store_index
 
 from ..vault.vaults import create, reopen
 
@@ -88,6 +89,17 @@ def test_a_users_model_ranks(mimir: Mimir, embed: Any) -> None:
     store.put(PLACE, "roof", {"text": "roof"})
     assert found(store, "cat") == [("cats", 1.0), ("both", 0.7), ("roof", 0.0)]
     assert found(store, "cat", limit=1, offset=1) == [("both", 0.7)]
+
+
+def test_a_provider_is_named_by_a_string(mimir: Mimir) -> None:
+    """A string goes to LangGraph, which finds the provider, or says why not."""
+    providers = {"p:counts": Counting()}
+    with patch.object(store_index, "ensure_embeddings", providers.__getitem__):
+        store = MimirStore(mimir, index={"dims": 4, "embed": "p:counts", "fields": ["text"]})
+    store.put(PLACE, "cat", {"text": "cat"})
+    assert found(store, "cat") == [("cat", 1.0)]
+    with pytest.raises((ValueError, ImportError)):
+        MimirStore(mimir, index={"dims": 4, "embed": "nobody:nothing"})
 
 
 async def test_an_asynchronous_function_ranks(mimir: Mimir) -> None:
@@ -217,8 +229,8 @@ def test_the_vaults_own_model_may_be_named(mimir: Mimir) -> None:
     ("rows", "error"),
     [
         ([[1.0, 2.0]], InvalidVector), ([], EmbeddingError), ([[1.0] * 4] * 2, EmbeddingError),
-        ([["a"] * 4], EmbeddingError), ([[float("nan")] * 4], InvalidVector), (None, EmbeddingError),
-        ([[1.0], [1.0, 2.0]], EmbeddingError),
+        ([["a"] * 4], EmbeddingError), ([[float("nan")] * 4], InvalidVector),
+        (None, EmbeddingError), ([[1.0], [1.0, 2.0]], EmbeddingError),
     ],
 )  # fmt: skip
 def test_a_broken_model_writes_nothing(mimir: Mimir, rows: Any, error: type[Exception]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from mimir_core import Mimir
-from mimir_core.errors import StorageFailed
+from mimir_core.errors import DiskFull, StorageFailed, VaultBusy
 from mimir_langchain import MimirStore
 from mimir_langchain import store as module
 
@@ -222,6 +222,19 @@ def test_renewal_gives_way_to_other_writers(store: MimirStore, mimir: Mimir, clo
     clock.minutes += 100
     store.sweep_ttl()
     assert store.get(PLACE, "k").value == {"n": 2}
+
+
+@pytest.mark.parametrize("error", [VaultBusy("another writer"), DiskFull("no room")])
+def test_a_read_succeeds_though_it_cannot_renew(
+    store: MimirStore, clock: Clock, error: Exception
+) -> None:
+    """Where the vault cannot be written now, a read answers all the same; a put does not."""
+    store.put(PLACE, "k", {"n": 1})
+    clock.minutes += 5
+    with patch.object(Mimir, "replace", side_effect=error):
+        assert store.get(PLACE, "k").value == {"n": 1}
+        with pytest.raises(type(error)):
+            store.batch([GetOp(PLACE, "k"), PutOp(PLACE, "other", {})])
 
 
 def test_the_sweeper_sweeps_until_stopped(mimir: Mimir) -> None:
