@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mimir_core.cli.times import read_end, read_time
-from mimir_core.errors import InvalidFilter, InvalidMetadata
+from mimir_core.errors import InvalidFilter, InvalidMetadata, InvalidNamespace
 from mimir_core.index.filter_text import parse_expressions
 from mimir_core.types import Namespace, check_namespace
 
@@ -45,7 +45,10 @@ def labels(namespace: str | None) -> Namespace | None:
     Raises:
         InvalidNamespace: for a label that is none.
     """
-    return None if namespace is None else check_namespace(tuple(namespace.split(".")))
+    try:
+        return None if namespace is None else check_namespace(tuple(namespace.split(".")))
+    except InvalidNamespace as error:
+        raise InvalidNamespace(str(error.args[0]), hint="write it as alice.chat") from None
 
 
 def selection(
