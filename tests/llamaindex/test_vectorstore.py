@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from mimir_core import Mimir
+from mimir_core.errors import ScrubPending
 from mimir_llamaindex import MimirVectorStore
 from mimir_llamaindex.filters import _OPERATORS
 
@@ -287,6 +291,21 @@ async def test_namespaces_keep_stores_apart(mimir: Mimir, call: Call) -> None:
     await call(first.delete, "doc")
     assert await call(first.get_nodes) == []
     assert [found.text for found in await call(second.get_nodes, ["x"])] == ["in the second"]
+
+
+async def test_another_reader_delays_scrubbing(
+    store: MimirVectorStore, path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a reader keeps old pages, replacing a node is no error, but erasing one says so."""
+    monkeypatch.setattr("mimir_core.vault.vault.SCRUB_TIMEOUT", 0.05)
+    await call(store.add, [node("a", "first", [1, 0], "doc"), node("b", "other", [1, 0], "doc")])
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        assert await call(store.add, [node("a", "second", [1, 0], "doc")]) == ["a"]
+        with pytest.raises(ScrubPending):
+            await call(store.delete_nodes, ["b"])
+    assert [found.text for found in await call(store.get_nodes)] == ["second"]
 
 
 def test_an_empty_store_is_true(store: MimirVectorStore) -> None:
