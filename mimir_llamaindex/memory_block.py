@@ -143,6 +143,8 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
 
     async def atruncate(self, content: str, tokens_to_truncate: int) -> str | None:
         """Drops the least relevant memories until so many tokens are gone; None if none stays."""
+        if not content:  # `Memory` hands on a list if nothing was recalled
+            return None
         entries = _ENTRY.split(content)
         left = self._count(content) - tokens_to_truncate
         while entries and self._count("\n".join(entries)) > left:

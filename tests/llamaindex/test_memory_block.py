@@ -206,6 +206,16 @@ async def test_memory_truncates_a_block_of_some_priority(mimir: Mimir) -> None:
     assert 0 < sizes[1] <= 104 < sizes[0]
 
 
+async def test_memory_truncates_a_block_that_recalled_nothing(mimir: Mimir) -> None:
+    """A queue that is too long by itself does not trip over an empty block."""
+    memory = Memory.from_defaults(
+        session_id="u1", chat_store=MimirChatStore(mimir), token_limit=10,
+        memory_blocks=[MimirMemoryBlock(mimir, priority=1)],
+    )  # fmt: skip
+    await memory.aput(ChatMessage("word " * 50))
+    assert [message.role.value for message in await memory.aget()] == ["user"]
+
+
 async def test_blocks_of_all_kinds_stand_together(mimir: Mimir) -> None:
     """Beside another block, in the system message or the user's, both are shown by name."""
     block = MimirMemoryBlock(mimir, name="past", priority=2)
