@@ -163,6 +163,20 @@ async def test_last_node_takes_its_document(docs: MimirDocumentStore, call: Call
     assert left(docs) == (set(), set(), set())
 
 
+async def test_nodes_that_moved(docs: MimirDocumentStore, call: Call) -> None:
+    """Nodes that are deleted with their former document leave the one they moved to."""
+    _, *nodes = family()
+    await call(docs.add_documents, nodes)
+    new = Document(text="new", id_="d9").as_related_node_info()
+    stays = TextNode(text="stays", id_="d4")
+    for node in (*nodes, stays):
+        node.relationships[NodeRelationship.SOURCE] = new
+    await call(docs.add_documents, [*nodes, stays])
+    await call(docs.delete_ref_doc, "d1")
+    assert left(docs) == ({"d4"}, {"d4"}, {"d9"})
+    assert (await call(docs.get_ref_doc_info, "d9")).node_ids == ["d4"]
+
+
 async def test_ref_doc_info_grows(docs: MimirDocumentStore, call: Call) -> None:
     """Nodes of one document that are added one after the other are all in its info, once."""
     _, one, two = family()
