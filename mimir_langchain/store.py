@@ -147,9 +147,9 @@ class MimirStore(BaseStore):
         """
         for _ in range(_ATTEMPTS):
             spots, leases = self._leases.items(_now())
-            found = known_ids(self._mimir, spots).values()
             if not leases:
-                return 0
+                break
+            found = known_ids(self._mimir, spots).values()
             with suppress(NotFound):  # an item was written or renewed meanwhile: look again
                 self._mimir.forget([*found, *leases])
                 return len(found)

@@ -6,7 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from mimir_core import Memory, Mimir, Namespace
@@ -126,7 +126,7 @@ class Reader:
         moved = self._memories(search, [*conditions, {UPDATED: {"$exists": True}}])
         earlier = sorted(moved, key=_time)
         seen = set(map(spot_of, earlier))
-        unmoved = (memory for memory in _chain(first, steady) if spot_of(memory) not in seen)
+        unmoved = (memory for memory in chain(first, steady) if spot_of(memory) not in seen)
         return heapq.merge(unmoved, earlier, key=_time)
 
     def _memories(self, search: Search, conditions: list[dict[str, Any]]) -> Iterator[Memory]:
@@ -174,11 +174,6 @@ def _fits(labels: tuple[str, ...], suffix: bool, path: tuple[str, ...]) -> bool:
 
 def _all(conditions: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"$and": conditions} if conditions else None
-
-
-def _chain(first: list[Memory], rest: Iterator[Memory]) -> Iterator[Memory]:
-    yield from first
-    yield from rest
 
 
 def _time(memory: Memory) -> Any:

@@ -236,7 +236,7 @@ def test_processes_share_a_vault(path: Path) -> None:
     create(path).close()
     command = [sys.executable, "-c", WRITER, str(path)]
     start: Callable[[str], subprocess.Popen[bytes]] = lambda name: subprocess.Popen(  # noqa: E731
-        [*command, name, "24"], cwd=ROOT, stdout=subprocess.PIPE
+        [*command, name, "16"], cwd=ROOT, stdout=subprocess.PIPE
     )
     with reopen(path) as mimir:
         store = MimirStore(mimir)
@@ -247,10 +247,10 @@ def test_processes_share_a_vault(path: Path) -> None:
         assert [writer.wait() for writer in writers] == [0, 0]
         for writer in writers:
             writer.communicate()
-        kept = {str(n) for n in range(24) if n % 4 != 3}
+        kept = {str(n) for n in range(16) if n % 4 != 3}
         for name in ("one", "two"):
             assert {item.key for item in store.search((name,), limit=100)} == kept
-        assert store.get(("both",), "shared").value["n"] == 23
+        assert store.get(("both",), "shared").value["n"] == 15
         assert len(store.search(("both",))) == 1
 
 
