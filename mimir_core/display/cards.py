@@ -64,7 +64,8 @@ def _hit(rank: int, hit: Hit, reach: tuple[float, float]) -> str:
     around = [_turns(hit.before), passage(hit.text), _turns(hit.after)]
     found = f"by {' + '.join(hit.found_by)}"
     main = div("main", *around, _origin(hit.memory, found))
-    return div("row", span("rank", str(rank)), main, div("bars", *gains, total))
+    hit_and_bars = div("wrap", main, div("bars", *gains, total))
+    return div("row", span("rank", str(rank)), hit_and_bars)
 
 
 def _turns(memories: Sequence[Memory]) -> str:

@@ -21,8 +21,9 @@ _STYLE = """
 background:transparent;max-width:60rem;margin:.3rem 0}
 .mimir.mimir .m-head{font-weight:600;margin-bottom:.3rem}
 .mimir.mimir .m-dim{opacity:.68;font-size:12px;font-weight:400}
-.mimir.mimir .m-row{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:.45rem 0;
+.mimir.mimir .m-row{display:flex;gap:1.2rem;padding:.45rem 0;
 border-top:1px solid rgba(128,128,128,.3)}
+.mimir.mimir .m-wrap{display:flex;flex-wrap:wrap;flex:1;min-width:0;gap:.3rem 1.2rem}
 .mimir.mimir .m-rank{flex:0 0 1.4rem;text-align:right;opacity:.68}
 .mimir.mimir .m-side{flex:0 0 6rem;opacity:.68}
 .mimir.mimir .m-main{flex:1 1 18rem;min-width:0}
