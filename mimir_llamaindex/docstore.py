@@ -43,6 +43,9 @@ class MimirDocumentStore(KVDocumentStore):
     Args:
         mimir: The open vault.
         namespace: Where the documents live.
+
+    Raises:
+        InvalidNamespace.
     """
 
     _kvstore: MimirKVStore

@@ -36,6 +36,9 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
     Args:
         mimir: The open vault.
         namespace: Where the files live.
+
+    Raises:
+        InvalidNamespace.
     """
 
     protocol = "mimir"
@@ -49,6 +52,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         **storage_options: Any,
     ) -> None:
         super().__init__(**storage_options)
+        mimir.known((), namespace=namespace)  # a wrong namespace fails here
         self._mimir = mimir
         self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
 

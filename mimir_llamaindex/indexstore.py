@@ -18,6 +18,9 @@ class MimirIndexStore(KVIndexStore):
     Args:
         mimir: The open vault.
         namespace: Where the structs live.
+
+    Raises:
+        InvalidNamespace.
     """
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "index")) -> None:

@@ -38,9 +38,13 @@ class MimirKVStore(BaseKVStore):
     Args:
         mimir: The open vault.
         namespace: Where the collections live; each is a namespace below it.
+
+    Raises:
+        InvalidNamespace.
     """
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "kv")) -> None:
+        mimir.known((), namespace=namespace)  # a wrong namespace fails here
         self._mimir = mimir
         self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
 

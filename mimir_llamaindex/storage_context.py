@@ -35,7 +35,11 @@ def mimir_storage_context(
         mimir: The open vault.
         namespace: What lies above the stores' own labels: docs, index, vectors, images and files.
         model: What makes the embeddings; see `MimirVectorStore`.
+
+    Raises:
+        InvalidNamespace.
     """
+    mimir.known((), namespace=namespace)  # a wrong namespace fails here
     base = (namespace,) if isinstance(namespace, str) else tuple(namespace)
     files = MimirFileSystem(mimir, (*base, "files"))
     return StorageContext(

@@ -308,6 +308,7 @@ async def test_off_the_event_loop(mimir: Mimir) -> None:
     """The async methods leave the event loop's thread alone."""
     watched = Watched(mimir)
     docs = MimirDocumentStore(watched)  # type: ignore[arg-type]  # it does all that a Mimir does
+    watched.threads.clear()
     await docs.async_add_documents(list(family()))
     assert await docs.aget_document("d1")
     assert len(await docs.aget_nodes(["d1", "d2"])) == 2

@@ -64,6 +64,7 @@ async def test_off_the_event_loop(mimir: Mimir) -> None:
     """The async methods leave the event loop's thread alone."""
     watched = Watched(mimir)
     structs = MimirIndexStore(watched)  # type: ignore[arg-type]  # it does all that a Mimir does
+    watched.threads.clear()
     await structs.async_add_index_struct(STRUCTS[0])
     assert await structs.aget_index_struct() == STRUCTS[0]
     await structs.adelete_index_struct("graph")

@@ -217,6 +217,7 @@ async def test_off_the_event_loop(mimir: Mimir) -> None:
     """The async methods leave the event loop's thread alone."""
     watched = Watched(mimir)
     kv = MimirKVStore(watched)  # type: ignore[arg-type]  # it does all that a Mimir does
+    watched.threads.clear()
     await kv.aput("a", {"x": 1})
     await kv.aput_all([("b", {}), ("c", {})])
     assert await kv.aget("a") == {"x": 1}

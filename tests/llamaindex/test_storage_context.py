@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama_index.core import (
@@ -22,8 +23,15 @@ from llama_index.core.schema import ImageNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 
 from mimir_core import Mimir
-from mimir_core.errors import SpaceMismatch
-from mimir_llamaindex import MimirEmbedding, MimirFileSystem, mimir_storage_context
+from mimir_core.errors import InvalidNamespace, SpaceMismatch
+from mimir_llamaindex import (
+    MimirDocumentStore,
+    MimirEmbedding,
+    MimirFileSystem,
+    MimirIndexStore,
+    MimirKVStore,
+    mimir_storage_context,
+)
 
 from ..vault.vaults import create, reopen
 from .watched import found_in
@@ -171,6 +179,20 @@ def test_contexts_apart(mimir: Mimir) -> None:
     assert same.docstore.docs == one.docstore.docs
     assert len(same.vector_store.get_nodes()) == 3
     assert same.graph_store.get("a") == [["b", "c"]]
+
+
+@pytest.mark.parametrize("place", [None, 7, (), ("a", ""), ("a.b",), "\0", ("a",) * 17])
+def test_bad_namespace(mimir: Mimir, place: Any) -> None:
+    """A namespace that cannot be is refused at once, by each of the classes."""
+    for made in (
+        mimir_storage_context,
+        MimirKVStore,
+        MimirDocumentStore,
+        MimirIndexStore,
+        MimirFileSystem,
+    ):
+        with pytest.raises(InvalidNamespace):
+            made(mimir, place)
 
 
 def test_image_store(mimir: Mimir) -> None:
