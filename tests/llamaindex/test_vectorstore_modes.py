@@ -13,6 +13,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
+from mimir_core import Mimir
 from mimir_core.errors import InputError, InvalidArgument, InvalidText
 from mimir_llamaindex import MimirVectorStore
 
@@ -83,6 +84,19 @@ async def test_hybrid_takes_filters_and_its_own_top_k(foxes: MimirVectorStore, c
     assert set((await call(foxes.query, asked(Mode.HYBRID, "fox", filters=PETS))).ids) == {
         "wall", "dog"
     }  # fmt: skip
+
+
+async def test_hybrid_does_not_spread(mimir: Mimir, call: Call) -> None:
+    """Only the query counts: chunks of one document are found as those of many are."""
+    texts = ["a fox at dawn", "mist and reeds", "stones", "an open door"]
+    found = []
+    for names in ("xxxx", "abcd"):
+        store = MimirVectorStore(mimir, names)
+        rows = zip(range(4), texts, names, strict=True)
+        await call(store.add, [node(str(n), text, [1.0, n], of) for n, text, of in rows])
+        result = await call(store.query, asked(Mode.HYBRID, "fox"))
+        found.append((result.ids, result.similarities))
+    assert found[0] == found[1]
 
 
 @pytest.fixture
