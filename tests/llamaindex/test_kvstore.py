@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import pickle
 import threading
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,19 @@ def test_names_apart(kv: MimirKVStore) -> None:
     for name in STRANGE:
         assert set(kv.get_all(collection=name)) == {*STRANGE, "mine"}
         assert kv.get("mine", collection=name) == {"c": name[-9:]}
+
+
+def test_names_of_digests_and_pieces(kv: MimirKVStore) -> None:
+    """A key that looks like what the store itself calls long keys and pieces does not meet them."""
+    long = "k" * 1_025
+    digest = "#" + sha256(long.encode()).hexdigest()
+    piece = "#" + sha256(b"big").hexdigest() + ".0"
+    values = {long: {"n": 1}, digest: {"n": 2}, "big": BIG, piece: {"n": 3}}
+    kv.put_all(list(values.items()))
+    assert kv.get_all() == values
+    assert [kv.get(key) for key in values] == list(values.values())
+    assert kv.delete(piece)
+    assert kv.get("big") == BIG
 
 
 JSON = st.recursive(
