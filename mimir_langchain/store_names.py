@@ -2,7 +2,7 @@
 
 A store namespace ("users", "ana") of a store at ("langgraph", "store") is the vault namespace
 ("langgraph", "store", "users", "ana"). What the vault would refuse or change in a label (control
-characters, surrogates, other normal forms than NFC) is written percent-encoded behind a "~".
+characters, surrogates, other normal forms than NFC) is written with Python's escapes behind a "~".
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from urllib.parse import quote, unquote
 
 from langgraph.store.base import InvalidNamespaceError
 
@@ -94,8 +93,10 @@ def _encoded(label: str) -> str:
             or any(unicodedata.category(char) in ("Cc", "Cs") for char in label)
         )
     )
-    return label if plain else _MARK + quote(label, safe="", errors="surrogatepass")
+    return label if plain else _MARK + label.encode("unicode_escape").decode("ascii")
 
 
 def _decoded(label: str) -> str:
-    return unquote(label[1:], errors="surrogatepass") if label.startswith(_MARK) else label
+    if not label.startswith(_MARK):
+        return label
+    return label[1:].encode("ascii").decode("unicode_escape")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langgraph.store.base import (
     GetOp,
     InvalidNamespaceError,
@@ -26,7 +28,9 @@ from mimir_core.errors import (
     InvalidNamespace,
     NotSerializable,
 )
+from mimir_core.types import check_namespace
 from mimir_langchain import MimirStore
+from mimir_langchain.store_names import store_namespace, vault_namespace
 
 from ..vault.vaults import create
 
@@ -131,7 +135,8 @@ def test_values_come_back_as_they_were(store: MimirStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["new\nline", "e\u0301", "é", "~x", "~", "%41", "a b", "\ud800", "*", "x" * 256, "a/b"]
+    "label",
+    ["new\nline", "e\u0301", "\x7f🦜", "é", "~x", "~", "a\\n", "\ud800", "*", "x" * 256, "a/b"],
 )
 def test_any_label_is_kept_apart(store: MimirStore, label: str) -> None:
     """Labels that the vault would change or refuse come back as they were given."""
@@ -140,6 +145,16 @@ def test_any_label_is_kept_apart(store: MimirStore, label: str) -> None:
     assert store.get(("a", label), "k").namespace == ("a", label)
     assert [i.value for i in store.search(("a", label))] == [{"label": label}]
     assert ("a", label) in store.list_namespaces()
+
+
+@given(st.text(min_size=1, max_size=12), st.sampled_from(["", "~", "\\", "e\u0301"]))
+def test_labels_are_written_reversibly(text: str, start: str) -> None:
+    """Any label comes back from how it is written in the vault, which takes it as it is."""
+    label = (start + text).replace(".", "").replace("\0", "") or "x"
+    place = vault_namespace(("root",), (label,))
+    assert store_namespace(("root",), place) == (label,)
+    assert check_namespace(place) == place
+    assert place != ("root", "~leases")
 
 
 @pytest.mark.parametrize("key", ["", "~", "~x", "k" * 5_000, "a\nb", "\ud800", "a.b", "é", "1"])
