@@ -31,7 +31,7 @@ from mimir_core.errors import NotSerializable, VaultClosed
 from mimir_llamaindex import MimirFileSystem
 
 from ..vault.vaults import MEMORY_FOLDER, create, reopen
-from .watched import found_in
+from .watched import Watched, found_in
 
 BIG = b"0123456789abcdef" * 600_000
 assert len(BIG) > 2 * (4 << 20)
@@ -123,6 +123,21 @@ def test_readers_beside_a_writer(mimir: Mimir, fs: MimirFileSystem) -> None:
         assert fs.cat_file("/d/f") in states
         assert fs.ls("/d", detail=False) == ["/d/f"]
     writer.join()
+
+
+def test_replaced_while_it_is_read(mimir: Mimir, fs: MimirFileSystem) -> None:
+    """A file that is replaced between a look at it and its reading is read as it is then."""
+    fs.pipe_file("/f", b"old")
+
+    class Meddled(Watched):
+        def get_many(self, *, keys: list[str], **where: Any) -> Any:
+            if any(key.startswith("#") for key in keys) and "meddled" not in self.calls:
+                self.calls.append("meddled")
+                fs.pipe_file("/f", b"newer")
+            return mimir.get_many(keys=keys, **where)
+
+    other = MimirFileSystem(Meddled(mimir))  # type: ignore[arg-type]  # it does all of a Mimir
+    assert other.cat_file("/f") == b"newer"
 
 
 def test_folders(fs: MimirFileSystem) -> None:
