@@ -22,6 +22,9 @@ from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.vault import Vault
 
 
+_FIRST_OPENED, _MOST_OPENED = 16, 256
+
+
 class Lookup:
     """The reading half of `Mimir`."""
 
@@ -143,11 +146,13 @@ class Lookup:
         scope = Scope.checked(namespace, descendants, thread, where, since, until)
         with self._vault.view() as state:
             ordinals = np.flatnonzero(scope.mask(state)).tolist()
-        for at in range(0, len(ordinals), 256):
+        at, size = 0, _FIRST_OPENED  # whoever takes a few pays for a few
+        while at < len(ordinals):
             with self._vault.view() as state:
-                alive = [o for o in ordinals[at : at + 256] if not state.is_erased(o)]
+                alive = [o for o in ordinals[at : at + size] if not state.is_erased(o)]
                 opened = [open_memory(state, ordinal) for ordinal in alive]
             yield from opened
+            at, size = at + size, min(2 * size, _MOST_OPENED)
 
     def lineage(self, id: str) -> Lineage:
         """What a memory was made from and what was made from it, erased nodes included.
