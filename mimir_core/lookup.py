@@ -21,7 +21,6 @@ from mimir_core.searched import stored_vectors
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.vault import Vault
 
-
 _FIRST_OPENED, _MOST_OPENED = 16, 256
 
 
