@@ -160,17 +160,15 @@ class MimirDocumentStore(KVDocumentStore):
             pairs[0][1][_MEDIA] = media
         return pairs
 
-    def _erase(self, doc_ids: Iterable[str], ref_doc_ids: Iterable[str] = ()) -> int:
+    def _erase(self, doc_ids: Sequence[str], ref_doc_ids: Sequence[str] = ()) -> int:
         """Erases nodes and documents and what is said of them; returns how many records."""
         infos: dict[str, RefDocInfo] = {}
-        gone = [*doc_ids, *ref_doc_ids]
         for doc_id in doc_ids:
             self._take_out(doc_id, infos)
-        gone += [ref for ref, info in infos.items() if not info.node_ids]
-        places = (self._node_collection, self._metadata_collection)
-        deletes = [(place, doc_id) for doc_id in gone for place in places]
         emptied = [*ref_doc_ids, *(ref for ref, info in infos.items() if not info.node_ids)]
-        deletes += [(self._ref_doc_collection, ref) for ref in emptied]
+        deletes = [(self._ref_doc_collection, ref) for ref in emptied]
+        for place in (self._node_collection, self._metadata_collection):
+            deletes += [(place, doc_id) for doc_id in (*doc_ids, *emptied)]
         kept = [(ref, info.to_dict()) for ref, info in infos.items() if ref not in emptied]
         return self._kvstore.apply(self._puts(self._ref_doc_collection, kept), deletes)
 
