@@ -10,6 +10,7 @@ from langchain_core.stores import ByteStore
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain import blobs
+from mimir_langchain.vaults import namespace_in
 
 __all__ = ["MimirByteStore"]
 
@@ -47,11 +48,8 @@ class MimirByteStore(ByteStore):
     def __init__(
         self, mimir: Mimir, *, namespace: Namespace | str = ("langchain", "bytes")
     ) -> None:
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("a byte store takes an open Mimir")
-        mimir.known([], namespace=namespace)  # raises InvalidNamespace
+        self._namespace = namespace_in(mimir, namespace)
         self._mimir = mimir
-        self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of keys, None for keys nobody has.

@@ -19,6 +19,7 @@ from langchain_core.outputs import (
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain import blobs
+from mimir_langchain.vaults import namespace_in
 
 __all__ = ["MimirCache"]
 
@@ -59,11 +60,8 @@ class MimirCache(BaseCache):
     def __init__(
         self, mimir: Mimir, *, namespace: Namespace | str = ("langchain", "cache")
     ) -> None:
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("a cache takes an open Mimir")
-        mimir.known([], namespace=namespace)  # raises InvalidNamespace
+        self._namespace = namespace_in(mimir, namespace)
         self._mimir = mimir
-        self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """The answer to a prompt from a model so configured; None if there is none.

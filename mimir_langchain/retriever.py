@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict, Field, PrivateAttr
+from langchain_core.runnables import run_in_executor
+from pydantic import ConfigDict, Field
 
 from mimir_core import DEFAULT_NAMESPACE, Hit, Mimir
-from mimir_core.errors import InvalidArgument
+from mimir_langchain.vaults import check_vault
 
 
 class MimirRetriever(BaseRetriever):
@@ -62,13 +67,12 @@ class MimirRetriever(BaseRetriever):
     namespace: tuple[str, ...] | str = Field(DEFAULT_NAMESPACE, repr=False, exclude=True)
     thread: str | None = Field(None, repr=False, exclude=True)
     where: dict[str, Any] | None = Field(None, repr=False, exclude=True)
-    _mimir: Mimir = PrivateAttr()
+    # A field, and not a private attribute, so that `configurable_fields` can make a copy.
+    mimir: Mimir = Field(repr=False, exclude=True)
 
     def __init__(self, mimir: Mimir, **options: Any) -> None:
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("mimir is an open vault", hint="see `Mimir.open`")
-        super().__init__(**options)
-        self._mimir = mimir
+        check_vault(mimir)
+        super().__init__(**dict(options, mimir=mimir))
 
     def _get_relevant_documents(
         self,
@@ -79,7 +83,7 @@ class MimirRetriever(BaseRetriever):
         mode: str | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        hits = self._mimir.recall(
+        hits = self.mimir.recall(
             query,
             k=self.k if k is None else k,
             mode=self.mode if mode is None else mode,
@@ -88,6 +92,12 @@ class MimirRetriever(BaseRetriever):
             where=_both(self.where, where),
         )
         return [_document(hit) for hit in hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        recall = partial(self._get_relevant_documents, run_manager=run_manager.get_sync())
+        return await run_in_executor(None, recall, query, **kwargs)
 
 
 def _both(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -38,6 +37,7 @@ from mimir_langchain.saver_records import (
     sealed_value,
 )
 from mimir_langchain.saver_thread import Keys, Thread
+from mimir_langchain.vaults import namespace_in
 
 if TYPE_CHECKING:  # beta upstream
     from langgraph.checkpoint.base import DeltaChannelHistory
@@ -94,12 +94,9 @@ class MimirSaver(AsyncSaver):
         serde: SerializerProtocol | None = None,
     ) -> None:
         super().__init__(serde=serde)
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("a saver takes an open Mimir")
-        labels = (namespace,) if isinstance(namespace, str) else tuple(namespace)
-        mimir.known([], namespace=(*labels, "thread"))  # raises InvalidNamespace
+        self._root = namespace_in(mimir, namespace)
+        namespace_in(mimir, (*self._root, "thread"))  # there is room for one more label
         self._mimir = mimir
-        self._root = tuple(unicodedata.normalize("NFC", label) for label in labels)
         self._lock = threading.RLock()
 
     # Reading

@@ -18,12 +18,13 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from mimir_core import Embedder, Hit, Item, KdfProfile, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, NotFound, ScrubPending
 from mimir_langchain.embeddings import MimirEmbeddings, embedder_of
 from mimir_langchain.filters import Filter, as_document, narrowed
+from mimir_langchain.vaults import namespace_in
 
 NAMESPACE: Namespace = ("langchain", "vectors")
 
@@ -101,8 +102,7 @@ class MimirVectorStore(VectorStore):
         namespace: Namespace | str = NAMESPACE,
         space: str | None = None,
     ) -> None:
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("mimir is an open vault", hint="or use `from_path`")
+        self._namespace = namespace_in(mimir, namespace)
         self._embeddings = MimirEmbeddings(mimir) if embedding is None else embedding
         embedder = embedder_of(self._embeddings, space)
         self._mimir = mimir.with_embedder(embedder)
@@ -110,7 +110,6 @@ class MimirVectorStore(VectorStore):
         self._foreign: Embedder | None = (
             None if isinstance(self._embeddings, MimirEmbeddings) else embedder
         )
-        self._namespace = namespace
 
     @classmethod
     def from_path(
@@ -165,6 +164,24 @@ class MimirVectorStore(VectorStore):
         store.add_documents(documents, ids=ids)
         return store
 
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: list[str],
+        embedding: Embeddings | None = None,
+        metadatas: list[dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> MimirVectorStore:
+        """`from_texts` in a worker thread."""
+        return await run_in_executor(None, cls.from_texts, texts, embedding, metadatas, **options)
+
+    @classmethod
+    async def afrom_documents(
+        cls, documents: Iterable[Document], embedding: Embeddings | None = None, **options: Any
+    ) -> MimirVectorStore:
+        """`from_documents` in a worker thread."""
+        return await run_in_executor(None, cls.from_documents, documents, embedding, **options)
+
     def close(self) -> None:
         """Closes the vault, for everyone who shares it."""
         self._mimir.close()
@@ -203,7 +220,7 @@ class MimirVectorStore(VectorStore):
         keys = [key or str(uuid.uuid4()) for key in given]
         vectors = self._vectors(contents)
         items = {
-            key: Item(text, self._namespace, key=key, metadata=metadata, vector=vector)
+            key: Item(text, self._namespace, key=key, metadata=metadata or {}, vector=vector)
             for key, text, metadata, vector in zip(keys, contents, metadatas, vectors, strict=True)
         }
         with suppress(ScrubPending):  # stored; what it replaced is invisible, and scrubbed later
@@ -367,6 +384,8 @@ class MimirVectorStoreRetriever(VectorStoreRetriever):
     model_config = ConfigDict(
         arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
     )
+
+    search_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
 
     allowed_search_types: ClassVar[Sequence[str]] = (
         *VectorStoreRetriever.allowed_search_types,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
+from langchain_core.load import dumps
 
 from mimir_core import Item, KdfProfile, Mimir
 from mimir_core.errors import (
@@ -319,14 +320,29 @@ def test_no_word_of_a_document_is_in_the_file(path: Path, words: WordEmbeddings)
 
 def test_handles_stay_where_they_are(store: MimirVectorStore, words: WordEmbeddings) -> None:
     """A store shows nothing in its repr and cannot be pickled or copied; nor can its retriever."""
-    retriever = store.as_retriever()
+    retriever = store.as_retriever(search_kwargs={"filter": {"owner": "canary"}})
     assert repr(store) == "<MimirVectorStore>"
-    assert "Mimir object" not in repr(retriever)
+    shown = [repr(retriever), str(retriever.model_dump()), dumps(retriever), dumps(store)]
+    assert all("canary" not in each and "Mimir object" not in each for each in shown)
     for each in (store, retriever):
         with pytest.raises(NotSerializable):
             pickle.dumps(each)
         with pytest.raises(NotSerializable):
             copy.deepcopy(each)
+
+
+async def test_a_store_is_made_in_async_as_in_sync(mimir: Mimir) -> None:
+    """`afrom_documents` and `afrom_texts` need no Embeddings either; metadata may be None."""
+    documents = [Document(id="a", page_content="cats purr", metadata={"n": 1})]
+    one = await MimirVectorStore.afrom_documents(documents, mimir=mimir)
+    two = await MimirVectorStore.afrom_texts(
+        ["dogs bark", "eels swim"],
+        metadatas=[None, {"n": 2}],  # type: ignore[list-item]  # is what is tested
+        ids=["b", "c"],
+        mimir=mimir,
+    )
+    assert one.get_by_ids(["a"]) == documents
+    assert [each.metadata for each in two.get_by_ids(["a", "b", "c"])] == [{"n": 1}, {}, {"n": 2}]
 
 
 def test_threads_share_a_store(mimir: Mimir, words: WordEmbeddings) -> None:
