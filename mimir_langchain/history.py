@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage
 from mimir_core import Item, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, ScrubPending
 from mimir_langchain.messages import to_item, to_message
+from mimir_langchain.vaults import check_vault
 
 __all__ = ["MimirChatMessageHistory"]
 
@@ -66,6 +67,7 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
         super().__init__()
         if not isinstance(session_id, str) or not session_id:
             raise InvalidArgument("a session is named by a string that is not empty")
+        check_vault(mimir)
         self._mimir = mimir
         self._thread = session_id
         self._namespace = namespace
@@ -98,6 +100,11 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         self._mimir.forget(namespace=self._namespace, thread=self._thread)
+
+    def __repr__(self) -> str:
+        return "<MimirChatMessageHistory>"
+
+    __str__ = __repr__  # LangChain's is the whole conversation
 
     def _items(self, messages: Sequence[BaseMessage]) -> list[Item]:
         return [

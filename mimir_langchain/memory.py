@@ -6,7 +6,7 @@ from abc import ABC
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_classic.base_memory import BaseMemory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, get_buffer_string
@@ -22,12 +22,15 @@ from mimir_langchain.exchanges import (
     recall_exchanges,
 )
 from mimir_langchain.messages import to_item, to_message
+from mimir_langchain.vaults import check_vault
 
-__all__ = ["MimirMemory", "ThreadMemory"]
+__all__ = ["MimirMemory", "Place", "ThreadMemory"]
 
 NAMESPACE: Namespace = ("langchain", "memory")
 
 Turn = str | BaseMessage
+Place = Annotated[tuple[str, ...] | str, Field(exclude=True, repr=False)]
+"""A namespace, which may name a user and so shows nowhere."""
 
 
 class ThreadMemory(BaseMemory, ABC):
@@ -52,12 +55,13 @@ class ThreadMemory(BaseMemory, ABC):
     human_prefix: str = "Human"
     ai_prefix: str = "AI"
     return_messages: bool = False
-    namespace: tuple[str, ...] | str
-    thread: str = "default"
+    namespace: Place
+    thread: str = Field(default="default", exclude=True, repr=False)
 
     _mimir: Mimir = PrivateAttr()
 
     def __init__(self, mimir: Mimir, **options: Any) -> None:
+        check_vault(mimir)
         super().__init__(**options)
         self._mimir = mimir
 
@@ -154,7 +158,7 @@ class MimirMemory(ThreadMemory):
     it was given, and tracing callbacks such as LangSmith's send it to whoever was configured.
     """
 
-    namespace: tuple[str, ...] | str = NAMESPACE
+    namespace: Place = NAMESPACE
     k: int = Field(default=5, ge=0, le=1_000)
     max_tokens: int = Field(default=1_000, ge=0)
     last_turns: int = Field(default=2, ge=0)

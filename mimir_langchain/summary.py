@@ -18,7 +18,7 @@ from pydantic import Field, SkipValidation, field_validator
 from mimir_core import Memory, Mimir, Namespace
 from mimir_core.errors import NotFound, ScrubPending
 from mimir_langchain.exchanges import grouped
-from mimir_langchain.memory import ThreadMemory
+from mimir_langchain.memory import Place, ThreadMemory
 from mimir_langchain.messages import to_message
 
 __all__ = ["MimirSummaryMemory"]
@@ -90,7 +90,7 @@ class MimirSummaryMemory(ThreadMemory):
     to whoever was configured.
     """
 
-    namespace: tuple[str, ...] | str = NAMESPACE
+    namespace: Place = NAMESPACE
     llm: Annotated[Runnable[Any, Any], SkipValidation] = Field(exclude=True, repr=False)
     prompt: Annotated[BasePromptTemplate[Any], SkipValidation] = Field(
         default=SUMMARY_PROMPT, exclude=True, repr=False

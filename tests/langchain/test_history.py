@@ -134,9 +134,11 @@ def test_bad_messages_lose_nothing(
 
 @pytest.mark.parametrize("session", ["", None, 7, "x" * 1025, "half \ud800"])
 def test_a_session_needs_a_name(mimir: Mimir, session: Any) -> None:
-    """A missing or impossible name is an error, never a shared default."""
+    """A missing or impossible name is an error, never a shared default; so is a path."""
     with pytest.raises(InvalidArgument):
         MimirChatMessageHistory(mimir, session).add_messages(TALK)
+    with pytest.raises(InvalidArgument):
+        MimirChatMessageHistory("vault.mimir", "s")  # type: ignore[arg-type]  # is what is tested
     assert mimir.stats().memories == 0
 
 
@@ -150,10 +152,10 @@ def test_a_bad_namespace_is_an_error(mimir: Mimir) -> None:
 
 
 def test_nothing_shows_in_repr_or_pickle(history: MimirChatMessageHistory) -> None:
-    """The repr has no content; the handle cannot be pickled."""
+    """Neither repr nor str has content; the handle cannot be pickled."""
     history.add_messages(TALK)
     memory = ConversationBufferMemory(chat_memory=history)
-    assert "Pixel" not in repr(history) + repr(memory)
+    assert "Pixel" not in repr(history) + str(history) + repr(memory)
     with pytest.raises(NotSerializable):
         pickle.dumps(history)
 

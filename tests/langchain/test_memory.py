@@ -246,11 +246,13 @@ def test_it_survives_a_restart_sealed(path: Path) -> None:
 
 
 def test_nothing_shows_in_repr_dump_or_pickle(mimir: Mimir) -> None:
-    """Neither the handle nor anything said shows; pickle and deepcopy are refused."""
-    memory = fill(recalling(mimir))
+    """Neither handle, names nor anything said show; pickle and deepcopy are refused."""
+    memory = fill(recalling(mimir, namespace="canaryplace", thread="canarythread"))
     asked(memory, "my cat?")
     shown = repr(memory) + str(memory) + str(memory.model_dump()) + dumps(memory)
-    assert not any(word in shown for word in ("Pixel", "<Mimir", "_mimir", "vault"))
+    assert not any(word in shown for word in ("Pixel", "<Mimir", "_mimir", "vault", "canary"))
+    with pytest.raises(InvalidArgument):
+        MimirMemory("vault.mimir")  # type: ignore[arg-type]  # is what is tested
     for refused in (pickle.dumps, copy.deepcopy):
         with pytest.raises(NotSerializable):
             refused(memory)
