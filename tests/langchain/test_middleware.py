@@ -100,7 +100,7 @@ def test_users_are_apart(mimir: Mimir) -> None:
     middleware = MimirMemoryMiddleware(mimir)
     agent = create_agent(model, middleware=[middleware], context_schema=Context)
     users = ["ana", "an", "ana.", "ana%2E", "ana@x.com", "ana@x%2Ecom", "Ana", "ana ", "a.n.a",
-             "\n", "%", 7, "漢.字", "x" * 250]  # fmt: skip
+             "\n", "%", 7, "漢.字", "x" * 250, "\u00e9", "e\u0301", "\u0085", "\udc85"]  # fmt: skip
     for number, user in enumerate(users):
         run(agent, f"my secret word is w{number}w", context=Context(user))
     for number, user in enumerate(users):
@@ -113,11 +113,10 @@ def test_users_are_apart(mimir: Mimir) -> None:
 
 
 def test_a_name_no_namespace_can_hold_is_an_error(mimir: Mimir) -> None:
-    """Too long, or half a character: refused, never cut or shared."""
+    """Too long: refused, never cut or shared."""
     agent = create_agent(Listener(responses=["x"]), middleware=[MimirMemoryMiddleware(mimir)])
-    for name in ("x" * 300, "half \ud800"):
-        with pytest.raises(InvalidNamespace):
-            run(agent, "hello", context={"user_id": name})
+    with pytest.raises(InvalidNamespace):
+        run(agent, "hello", context={"user_id": "x" * 300})
 
 
 def test_the_user_may_be_found_elsewhere(mimir: Mimir) -> None:
