@@ -112,7 +112,8 @@ def _draw_nodes(axes: Axes, graph: Graph, places: Floats) -> None:
     for (name, look), chosen in zip(looks.items(), (~erased, erased), strict=True):
         if chosen.any():
             axes.scatter(places[chosen, 0], places[chosen, 1], s=size, zorder=2, label=name, **look)
-    axes.margins(0.06, 0.25)
+    axes.margins(x=0.06)
+    axes.set_ylim(places[:, 1].min() - 0.7, 0.7)
 
 
 def _name_rows(axes: Axes, rows: dict[str | None, int]) -> None:
@@ -134,5 +135,6 @@ def _label(axes: Axes, mimir: Lookup, graph: Graph, places: Floats, labels: int)
     opened = mimir.get_many([graph.nodes[at].id for at in chosen])
     width = max(12, _LINE // max(len(chosen), 1))
     for (x, y), memory in zip(places[chosen].tolist(), opened, strict=True):
-        lines = [] if memory is None else wrap(short(memory.text, 3 * width), width)
-        annotate(axes, (x, y), "\n".join(lines[:3]), (0, -5), "center")
+        if memory is not None:
+            lines = wrap(memory.text, width, max_lines=3, placeholder="…")
+            annotate(axes, (x, y), "\n".join(lines), (0, -5), "center")

@@ -60,6 +60,8 @@ def gradient() -> Colormap:
 
 def legend(axes: Axes, title: str | None = None) -> None:
     """A legend to the right of the axes, in grey."""
+    from matplotlib.collections import PathCollection  # noqa: PLC0415  # an extra
+
     made = axes.legend(
         title=title, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8,
         labelcolor=GREY, title_fontsize=8, alignment="left",
@@ -67,6 +69,9 @@ def legend(axes: Axes, title: str | None = None) -> None:
     made.get_title().set_color(GREY)
     for text in made.get_texts():
         text.set_parse_math(False)
+    for handle in made.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([30])  # square points, however small the dots are
 
 
 def spread_out(count: int, wanted: int) -> list[int]:

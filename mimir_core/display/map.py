@@ -55,7 +55,7 @@ def plot_map(
     Raises:
         InvalidArgument: `by` is something else.
         ImportError: matplotlib or scikit-learn is missing; names the extra.
-        SpaceMismatch: vectors of another model are among them.
+        NotFound: a memory among them has a vector of another model only.
     """
     if by not in _BY:
         raise InvalidArgument(f"by is one of {', '.join(_BY)}")
