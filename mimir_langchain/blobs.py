@@ -8,8 +8,6 @@ parts of two values never join.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,20 +15,11 @@ from typing import Any
 
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import ScrubPending, VaultDamaged
+from mimir_langchain.vaults import digest
 
 PART_BYTES = (8 << 20) - 64
 _PART = "part "
 _TRIES = 5
-
-
-def digest(text: str) -> str:
-    """40 hex digits that stand for a name of any length, even one that UTF-8 cannot encode."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-
-
-def is_digest(text: str) -> bool:
-    """Whether `digest` can have made this."""
-    return re.fullmatch("[0-9a-f]{40}", text) is not None
 
 
 def cut(

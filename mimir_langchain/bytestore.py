@@ -10,12 +10,11 @@ from langchain_core.stores import ByteStore
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain import blobs
-from mimir_langchain.vaults import namespace_in
+from mimir_langchain.vaults import digest, is_name, namespace_in
 
 __all__ = ["MimirByteStore"]
 
 _PLAIN, _DIGEST = "key ", "digest "
-_LONGEST = 1_024 - len(_PLAIN)
 
 
 class MimirByteStore(ByteStore):
@@ -120,11 +119,8 @@ def _names(keys: Iterable[str]) -> list[str]:
 def _name(key: object) -> str:
     if not isinstance(key, str):
         raise InvalidArgument("a key is a string")
-    try:
-        short = len(key.encode()) <= _LONGEST
-    except UnicodeEncodeError:
-        short = False
-    return f"{_PLAIN}{key}" if short else f"{_DIGEST}{blobs.digest(key)}"
+    plain = f"{_PLAIN}{key}"
+    return plain if is_name(plain) else f"{_DIGEST}{digest(key)}"
 
 
 def _sealed(name: str, key: str, value: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -19,7 +18,7 @@ from langchain_core.outputs import (
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain import blobs
-from mimir_langchain.vaults import namespace_in
+from mimir_langchain.vaults import digest, namespace_in
 
 __all__ = ["MimirCache"]
 
@@ -107,7 +106,7 @@ class MimirCache(BaseCache):
 def _key(prompt: str, llm_string: str) -> str:
     if not isinstance(prompt, str) or not isinstance(llm_string, str):
         raise InvalidArgument("a prompt and a model's configuration are strings")
-    return "answer " + hashlib.sha256(json.dumps([prompt, llm_string]).encode()).hexdigest()
+    return f"answer {digest(json.dumps([prompt, llm_string]))}"
 
 
 def _sealed(answer: object) -> bytes | None:

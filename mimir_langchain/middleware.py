@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -28,13 +27,12 @@ from mimir_langchain.exchanges import (
     recall_exchanges,
 )
 from mimir_langchain.messages import speaker_of, visible_text
-from mimir_langchain.vaults import namespace_in
+from mimir_langchain.vaults import digest, is_name, namespace_in
 
 __all__ = ["MimirMemoryMiddleware"]
 
 NAMESPACE: Namespace = ("langgraph", "memory")
 
-_MOST_NAME_BYTES = 1_024
 _RESERVED = re.compile(r"[%.\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """What no label may hold, and the sign that stands for it."""
 _NOT_ASCII = re.compile(r"[%.\x00-\x1f\x7f-\U0010ffff]")
@@ -220,10 +218,8 @@ def _percent(match: re.Match[str]) -> str:
 def _thread_of(runtime: Runtime[Any]) -> str:
     """The thread's name: LangGraph's, as far as there is one and a vault can hold it."""
     info = runtime.execution_info
-    name = str(info.thread_id or "") if info is not None else ""
-    if len(name.encode("utf-8", "surrogatepass")) > _MOST_NAME_BYTES:
-        return _digest(name)
-    return name or "default"
+    name = str(info.thread_id or "default") if info is not None else "default"
+    return name if is_name(name) else digest(name)
 
 
 def _exchange(messages: Sequence[BaseMessage], namespace: Namespace, thread: str) -> list[Item]:
@@ -254,7 +250,7 @@ def _keys_of(messages: Sequence[BaseMessage], thread: str) -> set[str]:
 
 def _key(thread: str, message: BaseMessage, part: str) -> str:
     """The same for a message of the same id in the same thread; an id may be long, or missing."""
-    return _digest(json.dumps([thread, message.id or visible_text(message), part]))
+    return digest(json.dumps([thread, message.id or visible_text(message), part]))
 
 
 def _last_turn(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:
@@ -298,7 +294,3 @@ def _with_text(message: SystemMessage | None, text: str) -> SystemMessage:
     if isinstance(content, str):
         return message.model_copy(update={"content": f"{content}\n\n{text}"})
     return message.model_copy(update={"content": [*content, {"type": "text", "text": text}]})
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -25,7 +25,6 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
-from mimir_langchain.blobs import is_digest
 from mimir_langchain.saver_async import AsyncSaver
 from mimir_langchain.saver_config import config_of, place_of, renamed, thread_of
 from mimir_langchain.saver_records import (
@@ -37,7 +36,7 @@ from mimir_langchain.saver_records import (
     sealed_value,
 )
 from mimir_langchain.saver_thread import Keys, Thread
-from mimir_langchain.vaults import namespace_in
+from mimir_langchain.vaults import is_digest, namespace_in
 
 if TYPE_CHECKING:  # beta upstream
     from langgraph.checkpoint.base import DeltaChannelHistory

@@ -16,7 +16,7 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mimir_core.errors import VaultDamaged
-from mimir_langchain.blobs import digest
+from mimir_langchain.vaults import digest
 
 CHECKPOINT, VALUE, WRITE = "checkpoint", "value", "write"
 

@@ -25,6 +25,7 @@ from mimir_langchain.saver_records import (
     prefix_of,
     unpack,
 )
+from mimir_langchain.vaults import digest
 
 _NO_TOMB: Mapping[str, Any] = {"last": "", "late": []}
 
@@ -46,7 +47,7 @@ class Thread:
     @classmethod
     def named(cls, mimir: Mimir, root: Namespace, thread_id: str) -> Thread:
         """The thread of an id."""
-        return cls(mimir, root, blobs.digest(thread_id))
+        return cls(mimir, root, digest(thread_id))
 
     def keys(self) -> Keys:
         """The keys of all its records as of now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from mimir_core.errors import NotFound, ScrubPending
 from mimir_langchain.exchanges import grouped
 from mimir_langchain.memory import Place, ThreadMemory
 from mimir_langchain.messages import to_message
+from mimir_langchain.vaults import digest
 
 __all__ = ["MimirSummaryMemory"]
 
@@ -168,7 +168,7 @@ class MimirSummaryMemory(ThreadMemory):
 
     @property
     def _key(self) -> str:
-        return f"summary of {hashlib.sha256(self.thread.encode()).hexdigest()}"
+        return f"summary of {digest(self.thread)}"
 
     def _next(self) -> _Step | None:
         """The oldest turns that are due to go into the summary; None if there are none."""

@@ -1,13 +1,17 @@
-"""What all classes here are given, checked: an open vault, and a namespace in it."""
+"""What all classes here need of a vault: that it is open, and names that it can hold."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import unicodedata
 
 from mimir_core import Mimir, Namespace
 from mimir_core.errors import InvalidArgument
 
-__all__ = ["check_vault", "namespace_in"]
+__all__ = ["check_vault", "digest", "is_digest", "is_name", "namespace_in"]
+
+_MOST_NAME_BYTES = 1_024
 
 
 def check_vault(mimir: object) -> None:
@@ -27,3 +31,21 @@ def namespace_in(mimir: Mimir, namespace: Namespace | str) -> Namespace:
     mimir.known([], namespace=namespace)  # raises InvalidNamespace
     labels = (namespace,) if isinstance(namespace, str) else namespace
     return tuple(unicodedata.normalize("NFC", label) for label in labels)
+
+
+def is_name(text: str) -> bool:
+    """Whether a vault can hold this as the name of a key or a thread."""
+    try:
+        return 1 <= len(text.encode()) <= _MOST_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def digest(text: str) -> str:
+    """40 hex digits that stand for a name of any length, even one that UTF-8 cannot encode."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Whether `digest` can have made this."""
+    return re.fullmatch("[0-9a-f]{40}", text) is not None

@@ -283,12 +283,12 @@ def test_a_hook_that_runs_twice_stores_once(mimir: Mimir) -> None:
 
 
 def test_a_run_without_a_thread_is_remembered_too(mimir: Mimir) -> None:
-    """Without LangGraph's thread, or with a name too long for one, there is a thread still."""
+    """Without LangGraph's thread, or with a name that none can have, there is a thread still."""
     middleware = MimirMemoryMiddleware(mimir)
     state = state_of(HumanMessage("question", id="1"), AIMessage("answer", id="2"))
-    for runtime in (at(None), at("x" * 5000), Runtime(context=ANA)):
+    for runtime in (at(None), at("x" * 5000), at("half \ud800"), Runtime(context=ANA)):
         middleware.after_agent(state, runtime)
-    assert sorted(mimir.threads(namespace=(*PLACE, "ana")).values()) == [2, 2]
+    assert sorted(mimir.threads(namespace=(*PLACE, "ana")).values()) == [2, 2, 2]
 
 
 def test_only_what_a_person_said_is_their_turn(mimir: Mimir) -> None:

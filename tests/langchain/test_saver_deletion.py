@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from mimir_core import Mimir
 from mimir_core.errors import InvalidArgument, ScrubPending
 from mimir_langchain import MimirSaver, blobs
+from mimir_langchain.vaults import digest
 
 from .graphs import checkpoint, config, counting_graph, put
 
@@ -55,7 +56,7 @@ def test_deleting_leaves_only_a_trace_without_content(mimir: Mimir, saver: Mimir
     assert stored(mimir) == 2
     (trace,) = mimir.memories(namespace=ROOT)
     assert b"gone" not in bytes(trace.content)  # type: ignore[arg-type]
-    assert trace.key == f"deleted {blobs.digest('gone')}"
+    assert trace.key == f"deleted {digest('gone')}"
 
 
 def test_late_writes_do_not_revive_a_deleted_thread(
