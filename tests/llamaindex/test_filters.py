@@ -169,6 +169,7 @@ CASES: list[tuple[str, MetadataFilters, str]] = [
     ("any of nothing", group(leaf("tags", Op.ANY, [])), ""),
     ("all", group(leaf("tags", Op.ALL, ["beta", "alpha"])), "n1"),
     ("all of nothing", group(leaf("tags", Op.ALL, [])), "n1 n2 n3"),
+    ("all of nothing in None", group(leaf("note", Op.ALL, [])), "n3"),
     ("text match", group(leaf("code", Op.TEXT_MATCH, "ABC")), "n1"),
     ("text match, case aside", group(leaf("code", Op.TEXT_MATCH_INSENSITIVE, "aBc")), "n1 n2"),
     ("text match on a number", group(leaf("weight", Op.TEXT_MATCH, "1")), ""),

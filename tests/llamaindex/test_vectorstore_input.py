@@ -94,18 +94,20 @@ async def test_another_length_is_refused(filled: MimirVectorStore, call: Call) -
     assert [found.node_id for found in filled.get_nodes()] == ["kept"]
 
 
-def models(mimir: Mimir) -> list[MimirVectorStore]:
+def models(mimir: Mimir, namespace: str) -> list[MimirVectorStore]:
     """Stores on one namespace, each for another model of the same dimension."""
     named = MockEmbedding(2)
     named.model_name = "another"
     models: list[Any] = [None, "a", "b", MockEmbedding(2), named]
-    return [MimirVectorStore(mimir, model=model) for model in models]
+    return [MimirVectorStore(mimir, namespace, model=model) for model in models]
 
 
-async def test_another_model_is_refused(mimir: Mimir, call: Call) -> None:
+@pytest.mark.parametrize("first", range(5))
+async def test_another_model_is_refused(mimir: Mimir, call: Call, first: int) -> None:
     """A namespace that holds vectors of one model takes none of another, and finds none by it."""
-    first, *others = models(mimir)
-    await call(first.add, [node("kept", "a wombat", [1.0, 0.0])])
+    others = models(mimir, "n")
+    kept = others.pop(first)
+    await call(kept.add, [node("kept", "a wombat", [1.0, 0.0])])
     query = VectorStoreQuery(query_embedding=[1.0, 0.0])
     for other in others:
         with pytest.raises(SpaceMismatch):
@@ -114,7 +116,7 @@ async def test_another_model_is_refused(mimir: Mimir, call: Call) -> None:
             await call(other.query, query)
         by_words = VectorStoreQuery(query_str="wombat", mode="sparse")
         assert (await call(other.query, by_words)).ids == ["kept"]
-    assert (await call(MimirVectorStore(mimir).query, query)).ids == ["kept"]
+    assert (await call(models(mimir, "n")[first].query, query)).ids == ["kept"]
 
 
 @pytest.mark.parametrize(

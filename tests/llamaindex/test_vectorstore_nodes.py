@@ -163,6 +163,14 @@ async def test_any_id_is_an_id(store: MimirVectorStore, call: Call, id_: str) ->
     assert [each.text for each in await call(store.get_nodes)] == ["other"]
 
 
+def test_no_id_takes_the_place_of_another(store: MimirVectorStore) -> None:
+    """An id that looks like what stands for a longer one is still another id."""
+    long = "x" * 5000
+    store.add([TextNode(id_=long, text="long", embedding=[1.0])])
+    store.add([TextNode(id_=nodes.key_of(long), text="posing", embedding=[1.0])])
+    assert [found.text for found in store.get_nodes()] == ["long", "posing"]
+
+
 def test_a_class_that_is_gone_becomes_its_ancestor(
     store: MimirVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
