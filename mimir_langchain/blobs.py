@@ -39,16 +39,14 @@ def cut(
     return [*further, Item(head, namespace=namespace, key=key, metadata=fields)]
 
 
-def store(
-    mimir: Mimir, items: Sequence[Item], namespace: Namespace, gone: Iterable[str] = ()
-) -> None:
-    """Stores what `cut` made and erases the keys in `gone`, in one transaction.
+def store(mimir: Mimir, items: Sequence[Item], namespace: Namespace) -> None:
+    """Stores what `cut` made in one transaction.
 
     An older value of the same keys goes with all its parts. That old journal pages could not be
     scrubbed yet is no error here: erasing is incidental.
     """
     keys = {str(item.key) for item in items}
-    stale = set(further_parts(mimir, keys, namespace)).union(gone) - keys
+    stale = set(further_parts(mimir, keys, namespace)) - keys
     with suppress(ScrubPending):
         mimir.replace(items, keys=sorted(stale), namespace=namespace)
 

@@ -6,6 +6,7 @@ from langchain_core.embeddings import Embeddings
 
 from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM
 from mimir_core.errors import InvalidArgument
+from mimir_langchain.vaults import check_vault
 
 _MODEL_FIELDS = ("model", "model_name", "model_id", "model_path")
 """Where Embeddings classes keep the name of their model."""
@@ -36,9 +37,12 @@ class MimirEmbeddings(Embeddings):
     Raises:
         ModelMissing: The model was not built into this installation.
         InvalidText: A text is empty or not text.
+        InvalidArgument: `mimir` is no open vault.
     """
 
     def __init__(self, mimir: Mimir | None = None) -> None:
+        if mimir is not None:
+            check_vault(mimir)
         self._embedder: Embedder = MiniLM() if mimir is None else mimir.embedder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -1,10 +1,10 @@
-"""`MimirRetriever`: hybrid recall as a LangChain retriever."""
+"""LangChain retrievers: `MimirRetriever` over memories, and the one over a `MimirVectorStore`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -13,10 +13,14 @@ from langchain_core.callbacks import (
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import run_in_executor
+from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ConfigDict, Field
 
 from mimir_core import DEFAULT_NAMESPACE, Hit, Mimir
 from mimir_langchain.vaults import check_vault
+
+_STRICT = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
+"""A misspelt option must not let everything through, and no error shows what a filter holds."""
 
 
 class MimirRetriever(BaseRetriever):
@@ -57,10 +61,7 @@ class MimirRetriever(BaseRetriever):
         InvalidArgument: `mimir` is no open vault.
     """
 
-    # A misspelt option must not let everything through, and no error shows what a filter holds.
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
-    )
+    model_config = _STRICT
 
     k: int = 5
     mode: str = "hybrid"
@@ -98,6 +99,30 @@ class MimirRetriever(BaseRetriever):
     ) -> list[Document]:
         recall = partial(self._get_relevant_documents, run_manager=run_manager.get_sync())
         return await run_in_executor(None, recall, query, **kwargs)
+
+
+class MimirVectorStoreRetriever(VectorStoreRetriever):
+    """What `MimirVectorStore.as_retriever` makes: LangChain's retriever, and hybrid search."""
+
+    model_config = _STRICT
+
+    search_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
+
+    allowed_search_types: ClassVar[Sequence[str]] = (
+        *VectorStoreRetriever.allowed_search_types,
+        "hybrid",
+    )
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        return self.vectorstore.search(query, self.search_type, **self.search_kwargs | kwargs)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        options = self.search_kwargs | kwargs
+        return await self.vectorstore.asearch(query, self.search_type, **options)
 
 
 def _both(

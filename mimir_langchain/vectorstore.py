@@ -6,24 +6,20 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForRetrieverRun,
-    CallbackManagerForRetrieverRun,
-)
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
-from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
-from pydantic import ConfigDict, Field
 
 from mimir_core import Embedder, Hit, Item, KdfProfile, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, NotFound, ScrubPending
 from mimir_langchain.embeddings import MimirEmbeddings, embedder_of
 from mimir_langchain.filters import Filter, as_document, narrowed
+from mimir_langchain.retriever import MimirVectorStoreRetriever
 from mimir_langchain.vaults import namespace_in
 
 NAMESPACE: Namespace = ("langchain", "vectors")
@@ -375,33 +371,6 @@ class MimirVectorStore(VectorStore):
 
     def __repr__(self) -> str:
         return "<MimirVectorStore>"
-
-
-class MimirVectorStoreRetriever(VectorStoreRetriever):
-    """What `MimirVectorStore.as_retriever` makes: LangChain's retriever, and hybrid search."""
-
-    # A misspelt option must not let everything through, and no error shows what a filter holds.
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
-    )
-
-    search_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
-
-    allowed_search_types: ClassVar[Sequence[str]] = (
-        *VectorStoreRetriever.allowed_search_types,
-        "hybrid",
-    )
-
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
-    ) -> list[Document]:
-        return self.vectorstore.search(query, self.search_type, **self.search_kwargs | kwargs)
-
-    async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
-    ) -> list[Document]:
-        options = self.search_kwargs | kwargs
-        return await self.vectorstore.asearch(query, self.search_type, **options)
 
 
 def _checked(texts: Iterable[str]) -> list[str]:

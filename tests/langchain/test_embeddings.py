@@ -14,7 +14,7 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from mimir_core import Mimir, MiniLM
-from mimir_core.errors import InvalidText, ModelMissing
+from mimir_core.errors import InvalidArgument, InvalidText, ModelMissing
 from mimir_langchain import MimirEmbeddings, MimirRetriever, MimirVectorStore
 
 from ..vault.vaults import FAST, PASSPHRASE
@@ -129,6 +129,12 @@ async def test_it_embeds_one_query_at_a_time(path: Path) -> None:
 def test_it_shows_nothing(model: MimirEmbeddings, mimir: Mimir) -> None:
     """Its repr names the class alone."""
     assert repr(model) == repr(MimirEmbeddings(mimir)) == "<MimirEmbeddings>"
+
+
+def test_only_a_vault_will_do(path: Path) -> None:
+    """A path in place of an open vault is refused at once."""
+    with pytest.raises(InvalidArgument):
+        MimirEmbeddings(str(path))  # type: ignore[arg-type]  # is what is tested
 
 
 @pytest.mark.parametrize("text", ["", "  ", None])
