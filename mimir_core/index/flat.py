@@ -30,11 +30,6 @@ class FlatIndex:
         check_request(self._column, k, allowed)
         return best(self._column, direction, k, contenders(self._column, direction, k, allowed))
 
-    def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
-        """See `VectorIndex.scores`."""
-        direction = unit(query, self._column.dimension)
-        return self._column.scores(direction, np.asarray(rows, np.int64))
-
     def removed(self, rows: ArrayLike) -> None:
         """Nothing to release: erased rows are recognised in the column."""
 

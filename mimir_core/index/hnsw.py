@@ -79,11 +79,6 @@ class HnswIndex:
             rows = np.concatenate([found, rows])
         return best(self._column, direction, k, rows)
 
-    def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
-        """See `VectorIndex.scores`."""
-        direction = unit(query, self._column.dimension)
-        return self._column.scores(direction, np.asarray(rows, np.int64))
-
     def removed(self, rows: ArrayLike) -> None:
         """See `VectorIndex.removed`; again, or for rows never taken in, it does nothing."""
         numbers = np.asarray(rows, np.int64)

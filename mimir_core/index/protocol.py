@@ -30,10 +30,6 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
-        """The scores of the given rows, float32, exactly as `search` reports them."""
-        ...
-
     def removed(self, rows: ArrayLike) -> None:
         """Take notice that these rows were zeroed in the column."""
         ...

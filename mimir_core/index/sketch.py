@@ -51,11 +51,6 @@ class SketchIndex:
         rows = self._candidates(direction, k, allowed)
         return best(self._column, direction, k, rows)
 
-    def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
-        """See `VectorIndex.scores`."""
-        direction = unit(query, self._column.dimension)
-        return self._column.scores(direction, np.asarray(rows, np.int64))
-
     def removed(self, rows: ArrayLike) -> None:
         """See `VectorIndex.removed`: the sketch of an erased vector goes with it."""
         numbers = np.asarray(rows, np.int64)

@@ -60,10 +60,6 @@ class VectorView:
             return self._sketches.search(query, k, allowed)
         return self._index.search(query, k, allowed)
 
-    def scores(self, query: ArrayLike, rows: ArrayLike) -> Floats:
-        """See `VectorIndex.scores`."""
-        return self._index.scores(query, rows)
-
     def removed(self, rows: ArrayLike) -> None:
         """See `VectorIndex.removed`."""
         with self._lock:

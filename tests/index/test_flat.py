@@ -76,15 +76,6 @@ def test_appended_rows_are_found_at_once() -> None:
     assert index.search(vectors[15], 1)[0].tolist() == [15]
 
 
-def test_scores_match_search() -> None:
-    """`scores` gives for a row bit by bit what `search` gives."""
-    vectors = clustered(500)
-    index = FlatIndex(filled(vectors))
-    rows, scores = index.search(vectors[3], 50)
-    np.testing.assert_array_equal(index.scores(vectors[3], rows), scores)
-    np.testing.assert_array_equal(index.scores(vectors[3], rows[::-1][:7]), scores[::-1][:7])
-
-
 def test_bad_requests_are_refused() -> None:
     """k below 1, a mask or a query of another size, and NaN raise typed errors."""
     index = FlatIndex(filled(clustered(10)))
