@@ -8,10 +8,21 @@
 """
 
 from mimir_core.crypto.kdf import KdfProfile
-from mimir_core.embedding import Embedder, FunctionEmbedder, MiniLM, VectorSpace
+from mimir_core.embedding import Embedder, FunctionEmbedder, MiniLM, VectorSpace, embed_whole
+from mimir_core.graph import Graph
 from mimir_core.intake import DEFAULT_NAMESPACE, Item
 from mimir_core.memory import Mimir
-from mimir_core.results import Forgotten, Hit, Lineage, Memory, Relative, Report, Stats
+from mimir_core.results import (
+    Forgotten,
+    Hit,
+    Hits,
+    Lineage,
+    Memory,
+    Relative,
+    Report,
+    Stats,
+    Thread,
+)
 from mimir_core.types import EdgeKind, Namespace
 
 __all__ = [
@@ -20,7 +31,9 @@ __all__ = [
     "Embedder",
     "Forgotten",
     "FunctionEmbedder",
+    "Graph",
     "Hit",
+    "Hits",
     "Item",
     "KdfProfile",
     "Lineage",
@@ -31,5 +44,7 @@ __all__ = [
     "Relative",
     "Report",
     "Stats",
+    "Thread",
     "VectorSpace",
+    "embed_whole",
 ]

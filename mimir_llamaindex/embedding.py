@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from functools import lru_cache, partial
-from itertools import accumulate
-from threading import Lock
 from typing import Any, NoReturn
 
-import numpy as np
-import numpy.typing as npt
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM
+from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM, embed_whole
 from mimir_core.errors import EmbeddingError, InvalidArgument, NotSerializable
 
 __all__ = ["MimirEmbedding", "handles"]
 
 BATCH = 256
-_MAX_WINDOWS = 64
 
 
 class MimirEmbedding(BaseEmbedding):
@@ -43,7 +37,6 @@ class MimirEmbedding(BaseEmbedding):
 
     _embedder: Embedder = PrivateAttr()
     _built_in: bool = PrivateAttr()
-    _turn: AbstractContextManager[object] = PrivateAttr()
 
     def __init__(
         self, mimir: Mimir | None = None, *, embed_batch_size: int = BATCH, **options: Any
@@ -53,9 +46,6 @@ class MimirEmbedding(BaseEmbedding):
         super().__init__(embed_batch_size=embed_batch_size, **options)
         self._embedder = embedder
         self._built_in = isinstance(embedder, MiniLM)
-        # MiniLM takes all CPUs for one text: many at once are no faster, but keep an event loop
-        # waiting. Another model may wait for a network, so its calls are not held back.
-        self._turn = Lock() if self._built_in else nullcontext()
 
     @classmethod
     def class_name(cls) -> str:
@@ -67,15 +57,14 @@ class MimirEmbedding(BaseEmbedding):
         return self._embedder
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        with self._turn:
-            vector: Embedding = self._embedder.embed_query(query).tolist()
+        vector: Embedding = self._embedder.embed_query(query).tolist()
         return vector
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        vectors: list[Embedding] = _embed_whole(self._embedder, texts).tolist()
+        vectors: list[Embedding] = embed_whole(self._embedder, texts).tolist()
         return vectors
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
@@ -121,32 +110,3 @@ def handles(mimir: Mimir, model: BaseEmbedding | str | None) -> Callable[[int], 
 
 def _refuse(texts: list[str]) -> NoReturn:
     raise EmbeddingError("the index embeds, not the vault", hint="query through the index")
-
-
-def _embed_whole(embedder: Embedder, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Vectors as the vault itself makes them of texts, their tails included."""
-    cut: Callable[[str], list[str]] | None = getattr(embedder, "windows", None)
-    if cut is None:
-        return embedder.embed_documents(texts)
-    pieces = [_spread(cut(text)) for text in texts]
-    vectors = embedder.embed_documents([piece for each in pieces for piece in each])
-    if len(vectors) == len(texts):
-        return vectors
-    ends = accumulate(map(len, pieces))
-    return np.stack([_pooled(vectors[e - len(p) : e]) for e, p in zip(ends, pieces, strict=True)])
-
-
-def _spread(pieces: list[str]) -> list[str]:
-    if len(pieces) <= _MAX_WINDOWS:
-        return pieces
-    return [pieces[at] for at in np.linspace(0, len(pieces) - 1, _MAX_WINDOWS).astype(int)]
-
-
-def _pooled(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    head: npt.NDArray[np.float32] = windows[0]
-    return head if len(windows) == 1 else _unit(head + _unit(windows.mean(axis=0)))
-
-
-def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    unit: npt.NDArray[np.float32] = vector / np.linalg.norm(vector)
-    return unit

@@ -169,7 +169,7 @@ def _unwrap(preamble: Preamble, kind: int, ikm: bytes) -> bytes:
             return open_slot(preamble.place(number), kind, ikm, preamble.slot(number))
         except OpenFailed:
             continue
-    raise CannotUnlock("no key slot opened")
+    raise CannotUnlock("the passphrase opens no key slot")
 
 
 def _compose(

@@ -59,8 +59,8 @@ def _tsne() -> tuple[Any, Any]:
     long as one.
     """
     try:  # an extra, and slow to load
-        from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # noqa: PLC0415
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
+        from sklearn.manifold import TSNE  # noqa: PLC0415
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
     except ImportError as error:
         raise missing(error) from error
     return TSNE, threadpool_limits(1)
