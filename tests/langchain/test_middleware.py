@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -110,6 +114,18 @@ def test_users_are_apart(mimir: Mimir) -> None:
         assert not any(word in model.heard[-1] for word in others)
         assert len(texts(mimir, middleware.namespace_of(user))) == 4
     assert len(mimir.namespaces()) == len(users)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(st.characters(), min_size=1, max_size=16))
+@example(name="e\u0301")
+@example(name=".\u0301")
+def test_any_name_has_a_namespace_of_its_own(mimir: Mimir, name: str) -> None:
+    """The label is what the vault keeps as it is, and the name can be read back from it."""
+    namespace = MimirMemoryMiddleware(mimir).namespace_of(name)
+    assert mimir.known(["key"], namespace=namespace) == [None]
+    assert unicodedata.is_normalized("NFC", namespace[-1])
+    assert unquote(namespace[-1], errors="surrogatepass") == name
 
 
 def test_a_name_no_namespace_can_hold_is_an_error(mimir: Mimir) -> None:
