@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from mimir_core import Embedder, Hit, Item, KdfProfile, Mimir, Namespace
+from mimir_core import Embedder, Hit, Item, KdfProfile, Memory, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, NotFound, ScrubPending
 from mimir_langchain.embeddings import MimirEmbeddings, embedder_of
 from mimir_langchain.filters import Filter, as_document, narrowed
@@ -23,6 +24,8 @@ from mimir_langchain.retriever import MimirVectorStoreRetriever
 from mimir_langchain.vaults import namespace_in
 
 NAMESPACE: Namespace = ("langchain", "vectors")
+
+_MEMORY_ID = re.compile("[0-9a-f]{64}")
 
 
 class MimirVectorStore(VectorStore):
@@ -247,14 +250,21 @@ class MimirVectorStore(VectorStore):
         _refuse(kwargs)
         if ids is None:
             self._mimir.forget(namespace=self._namespace)
-        else:
-            self._mimir.forget(keys=ids, namespace=self._namespace)
+            return True
+        wanted = ids if isinstance(ids, str) else list(ids)  # one text is refused below
+        try:
+            self._mimir.forget(keys=wanted, namespace=self._namespace)
+        finally:  # even if that has still to be scrubbed
+            if unnamed := self._unnamed(wanted):
+                self._mimir.forget(list(unnamed))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents of these ids, in their order; ids that nobody has are passed over."""
         found = self._mimir.get_many(keys=ids, namespace=self._namespace)
-        return [as_document(memory) for memory in found if memory is not None]
+        unnamed = self._unnamed(ids)
+        either = [memory or unnamed.get(id_) for id_, memory in zip(ids, found, strict=True)]
+        return [as_document(memory) for memory in either if memory is not None]
 
     # Searching
 
@@ -364,6 +374,15 @@ class MimirVectorStore(VectorStore):
         if self._foreign is None or not texts:
             return [None for _ in texts]
         return list(self._foreign.embed_documents(texts))
+
+    def _unnamed(self, ids: Iterable[str]) -> dict[str, Memory]:
+        """Memories without a key, by their ids, which are their documents': others stored them."""
+        wanted = {id_ for id_ in ids if isinstance(id_, str) and _MEMORY_ID.fullmatch(id_)}
+        return {
+            memory.id: memory
+            for memory in self._mimir.get_many(wanted)
+            if memory is not None and memory.key is None and memory.namespace == self._namespace
+        }
 
     def _recall(self, query: str | None, k: int, filter: Filter, **options: Any) -> list[Hit]:
         among = narrowed(self._mimir, self._namespace, filter)

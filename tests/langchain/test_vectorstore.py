@@ -367,8 +367,14 @@ def test_threads_share_a_store(mimir: Mimir, words: WordEmbeddings) -> None:
 
 
 def test_plain_memories_are_documents_too(mimir: Mimir) -> None:
-    """Over a namespace that `Mimir.remember` filled, a document's id is its memory's."""
+    """Where `Mimir.remember` filled the namespace, a document's id is its memory's, and deletes it."""
     id_ = mimir.remember_many([Item("the cat is called Pixel", metadata={"legs": 4})])[0]
     store = MimirVectorStore(mimir, namespace="default")
     [found] = store.similarity_search("cat", filter={"legs": 4})
     assert found == Document(id=id_, page_content="the cat is called Pixel", metadata={"legs": 4})
+    store.add_texts(["the dog is called Rex"], ids=["dog"])
+    other = mimir.remember("a cat elsewhere", namespace="elsewhere")
+    assert [each.id for each in store.get_by_ids(["dog", id_, other])] == ["dog", id_]
+    store.delete(["dog", id_, other, id_, "0" * 64])
+    assert mimir.stats().memories == 1
+    assert mimir.get(other).text == "a cat elsewhere"
