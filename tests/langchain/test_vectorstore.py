@@ -367,7 +367,7 @@ def test_threads_share_a_store(mimir: Mimir, words: WordEmbeddings) -> None:
 
 
 def test_plain_memories_are_documents_too(mimir: Mimir) -> None:
-    """Where `Mimir.remember` filled the namespace, a document's id is its memory's, and deletes it."""
+    """Where `Mimir.remember` filled the namespace, a document's id is its memory's."""
     id_ = mimir.remember_many([Item("the cat is called Pixel", metadata={"legs": 4})])[0]
     store = MimirVectorStore(mimir, namespace="default")
     [found] = store.similarity_search("cat", filter={"legs": 4})
