@@ -17,6 +17,7 @@ from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, Messag
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotFound, ScrubPending
 from mimir_llamaindex.messages import message_item, message_of
+from mimir_llamaindex.vaults import namespace_in
 
 __all__ = ["MimirChatStore"]
 
@@ -100,11 +101,8 @@ class MimirChatStore(AsyncDBChatStore):
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "chat")) -> None:
         super().__init__()
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("a chat store works on an open Mimir")
-        mimir.threads(namespace=namespace)  # raises for a wrong one
         self._mimir = mimir
-        self._place = {"namespace": namespace}
+        self._place = {"namespace": namespace_in(mimir, namespace)}
         self._writer = ThreadPoolExecutor(1, "mimir-chat")
 
     @classmethod

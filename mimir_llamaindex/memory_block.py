@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from llama_index.core.utils import get_tokenizer
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, ScrubPending
 from mimir_llamaindex.messages import origin, speaker, visible_text
+from mimir_llamaindex.vaults import digest, namespace_in
 
 __all__ = ["MimirMemoryBlock"]
 
@@ -65,11 +65,13 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         InvalidArgument, InvalidNamespace.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
+    )
     name: str = "LongTermMemory"
 
     _mimir: Mimir = PrivateAttr()  # set first, so that copying meets its refusal first
-    _place: Namespace | str = PrivateAttr()
+    _place: Namespace = PrivateAttr()
     _across_sessions: bool = PrivateAttr()
     _k: int = PrivateAttr()
     _budget: int = PrivateAttr()
@@ -91,16 +93,13 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         **fields: Any,
     ) -> None:
         super().__init__(**fields)
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("a memory block works on an open Mimir")
         if across_sessions and namespace is None:
             raise InvalidArgument(
                 "memory across sessions needs a namespace of its own",
                 hint='such as namespace=("llamaindex", "memory", "ada")',
             )
         self._mimir = mimir
-        self._place = _DEFAULT if namespace is None else namespace
-        mimir.threads(namespace=self._place)  # raises for a wrong one
+        self._place = namespace_in(mimir, _DEFAULT if namespace is None else namespace)
         self._across_sessions = across_sessions
         self._k = _positive(k, "k")
         self._budget = _positive(token_budget, "token_budget")
@@ -154,7 +153,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     # Off the event loop
 
     def _remember(self, messages: Sequence[ChatMessage], session_id: str | None) -> None:
-        thread = _NO_SESSION if session_id is None else session_id
+        thread = _thread(session_id)
         items = [item for message in messages for item in self._items(message, thread)]
         with suppress(ScrubPending):  # stored all the same
             self._mimir.remember_many(self._new(items))
@@ -166,7 +165,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         if text := visible_text(message):
             who = {"speaker": speaker(message), "role": message.role.value}
             source = origin(message)
-            key = None if source is None else sha256(f"{thread}\n{source}".encode()).hexdigest()
+            key = None if source is None else digest(f"{thread}\n{source}")
             yield Item(text, namespace=self._place, thread=thread, key=key, metadata=who)
 
     def _new(self, items: Sequence[Item]) -> list[Item]:
@@ -181,7 +180,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         said = self._said(messages)
         if not said:
             return ""
-        thread = _NO_SESSION if session_id is None else session_id
+        thread = _thread(session_id)
         hits = self._mimir.recall(
             said[-1],
             k=self._k,
@@ -218,6 +217,13 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
 
     def _count(self, text: str) -> int:
         return len(self._tokenize(text))
+
+
+def _thread(session_id: str | None) -> str:
+    """The thread of a session, or of all that comes without one."""
+    if session_id == _NO_SESSION:
+        raise InvalidArgument("a session has a name")
+    return _NO_SESSION if session_id is None else session_id
 
 
 def _entry(memory: Memory) -> str:

@@ -13,6 +13,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from mimir_core import Item, Memory, Namespace
 from mimir_core.errors import InvalidArgument
 
+__all__ = ["message_item", "message_of", "origin", "speaker", "visible_text"]
+
 _ORIGIN = "_mimir_id"  # not a field of the message: not dumped, not compared, not shown
 
 

@@ -427,13 +427,14 @@ async def test_bad_input_is_told_and_nothing_is_kept(
 ) -> None:
     """What cannot be remembered or asked raises a typed error."""
     for messages, session in (
-        ([*FRANCE, "text"], "u1"), (FRANCE, ""), (FRANCE, "x" * 1025),
+        ([*FRANCE, "text"], "u1"), (FRANCE, ""), (FRANCE, "\0"), (FRANCE, "x" * 1025),
         ([*FRANCE, ChatMessage("x" * (9 << 20))], "u1"),
     ):  # fmt: skip
         with pytest.raises(InputError):
             await block.aput(messages, session_id=session)  # type: ignore[arg-type]
-    with pytest.raises(InputError):
-        await block.aget(FRANCE, session_id="")
+    for session in ("", "\0"):
+        with pytest.raises(InputError):
+            await block.aget(FRANCE, session_id=session)
     assert mimir.stats().memories == 0
 
 
@@ -451,6 +452,9 @@ def test_a_block_needs_a_vault_a_namespace_and_known_options(mimir: Mimir) -> No
         MimirMemoryBlock("agent.mimir")  # type: ignore[arg-type]
     with pytest.raises(InvalidNamespace):
         MimirMemoryBlock(mimir, namespace=("a.b",))
+    with pytest.raises(ValidationError) as caught:
+        MimirMemoryBlock(mimir, description=["secret"])
+    assert "secret" not in str(caught.value)
     with pytest.raises(ValidationError):
         MimirMemoryBlock(mimir, similarity_top_k=3)
 

@@ -1,0 +1,52 @@
+"""What all classes here need of a vault: that it is open, and names that it can hold."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from mimir_core import Mimir, Namespace
+from mimir_core.errors import InvalidArgument
+
+__all__ = ["check_vault", "digest", "name_of", "namespace_in"]
+
+_MAX_NAME_BYTES = 1_024
+
+
+def check_vault(mimir: object) -> None:
+    """Raises InvalidArgument unless it is an open vault."""
+    if not isinstance(mimir, Mimir):
+        raise InvalidArgument("mimir is an open vault", hint="see `Mimir.create` and `Mimir.open`")
+
+
+def namespace_in(mimir: Mimir, namespace: Namespace | str) -> Namespace:
+    """A namespace as its labels.
+
+    Raises:
+        InvalidArgument: `mimir` is no open vault.
+        InvalidNamespace: `namespace` is none.
+    """
+    check_vault(mimir)
+    mimir.known((), namespace=namespace)  # raises InvalidNamespace
+    return (namespace,) if isinstance(namespace, str) else tuple(namespace)
+
+
+def name_of(text: str, mark: str) -> str:
+    """A key or thread for any text: itself, or a mark and its digest if a vault cannot hold it.
+
+    A text that begins with the mark gets a digest too, so that no two texts have one name.
+    """
+    if not text.startswith(mark) and _fits(text):
+        return text
+    return mark + digest(text)
+
+
+def digest(text: str) -> str:
+    """64 hex digits that stand for a text, even one that UTF-8 cannot encode."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _fits(text: str) -> bool:
+    try:
+        return 1 <= len(text.encode()) <= _MAX_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
