@@ -121,7 +121,7 @@ async def test_an_agents_context_holds_no_history(mimir: Mimir) -> None:
     assert "Pixel" in answer
 
 
-async def test_fifty_agents_at_once_answer_as_in_turn(mimir: Mimir) -> None:
+async def test_many_agents_at_once_answer_as_in_turn(mimir: Mimir) -> None:
     """Concurrent sessions of one vault neither mix nor miss anything."""
 
     async def answers(kind: str, number: int) -> list[str]:
@@ -129,8 +129,8 @@ async def test_fifty_agents_at_once_answer_as_in_turn(mimir: Mimir) -> None:
         turns = (f"my cat is called Pixel{number}", "how is the weather?")
         return [str(await agent().run(turn, memory=memory)) for turn in turns]
 
-    in_turn = [await answers("a", number) for number in range(50)]
-    at_once = await asyncio.gather(*(answers("b", number) for number in range(50)))
+    in_turn = [await answers("a", number) for number in range(20)]
+    at_once = await asyncio.gather(*(answers("b", number) for number in range(20)))
     assert at_once == in_turn
     assert all(f"Pixel{number}" in found[1] for number, found in enumerate(at_once))
 
@@ -220,7 +220,7 @@ def test_two_processes_talk_at_once(path: Path) -> None:
     create(path).close()
     talks = []
     for who in ("ann", "bob"):
-        turns = (f"{session}: {who} turn {n}" for n in range(6) for session in (who, "both"))
+        turns = (f"{session}: {who} turn {n}" for n in range(4) for session in (who, "both"))
         talks.append(start("talk", path, *turns))
     for process in talks:
         output, _ = process.communicate(timeout=240)
@@ -229,10 +229,10 @@ def test_two_processes_talk_at_once(path: Path) -> None:
         for session, speakers in (("ann", ["ann"]), ("bob", ["bob"]), ("both", ["ann", "bob"])):
             messages = memory_of(mimir, session).get_all()
             said = [str(message.content) for message in messages if message.role == "user"]
-            assert len(said) == 6 * len(speakers)
+            assert len(said) == 4 * len(speakers)
             for who in speakers:
                 own = [text for text in said if text.startswith(who)]
-                assert own == [f"{who} turn {n}" for n in range(6)]
+                assert own == [f"{who} turn {n}" for n in range(4)]
         assert mimir.verify().ok
 
 
@@ -257,8 +257,8 @@ async def test_a_real_conversation_survives(folder: Path, path: Path) -> None:
     turns = real_conversation()
     with create(path) as mimir:
         memory = memory_of(mimir, "wednesdaysession", 3000)
-        for start_ in range(0, len(turns), 6):
-            await memory.aput_messages(turns[start_ : start_ + 6])
+        for start_ in range(0, len(turns), 12):
+            await memory.aput_messages(turns[start_ : start_ + 12])
         active = await memory.aget_all(status="active")  # type: ignore[arg-type]
         assert len(active) < len(turns) / 4
         assert await memory.aget_all() == turns

@@ -283,7 +283,7 @@ async def test_the_same_words_twice_are_two_turns(block: MimirMemoryBlock, mimir
     assert len(mimir.thread("u2", namespace=PLACE)) == 2
 
 
-async def test_fifty_sessions_at_once_equal_fifty_in_turn(mimir: Mimir) -> None:
+async def test_many_sessions_at_once_equal_as_many_in_turn(mimir: Mimir) -> None:
     """With one block for all, concurrent sessions recall what they recall one by one."""
     block = MimirMemoryBlock(mimir)
 
@@ -293,8 +293,8 @@ async def test_fifty_sessions_at_once_equal_fifty_in_turn(mimir: Mimir) -> None:
             await memory.aput(ChatMessage(f"{session[4:]} {number} " + "word " * 20))
         return [message.content for message in await memory.aget()]
 
-    in_turn = [await talk(f"seq {number}") for number in range(50)]
-    at_once = await asyncio.gather(*(talk(f"con {number}") for number in range(50)))
+    in_turn = [await talk(f"seq {number}") for number in range(20)]
+    at_once = await asyncio.gather(*(talk(f"con {number}") for number in range(20)))
     assert at_once == in_turn
     assert all("LongTermMemory" in (found[0] or "") for found in at_once)
 
@@ -408,7 +408,7 @@ async def test_small_talk_does_not_drown_the_question(path: Path) -> None:
     """With the built-in model, most real questions are answered, whatever was said before them."""
     turns = real("locomo_dev_turns.jsonl.gz", "conv-26")
     talk = asked(*(turn["text"] for turn in real("locomo_dev_turns.jsonl.gz", "conv-30")[:2]))
-    questions = real("locomo_dev_queries.jsonl.gz", "conv-26")[:120:3]
+    questions = real("locomo_dev_queries.jsonl.gz", "conv-26")[:120:6]
     texts = {turn["id"]: turn["text"] for turn in turns}
     with Mimir.create(path, "a passphrase", profile=KdfProfile.INSECURE_FOR_TESTS) as mimir:
         block = MimirMemoryBlock(mimir)
