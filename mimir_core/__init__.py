@@ -23,7 +23,7 @@ from mimir_core.results import (
     Stats,
     Thread,
 )
-from mimir_core.types import EdgeKind, Namespace
+from mimir_core.types import EdgeKind, Namespace, check_namespace
 
 __all__ = [
     "DEFAULT_NAMESPACE",
@@ -46,5 +46,6 @@ __all__ = [
     "Stats",
     "Thread",
     "VectorSpace",
+    "check_namespace",
     "embed_whole",
 ]

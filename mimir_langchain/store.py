@@ -14,7 +14,6 @@ from langgraph.store.base import BaseStore, Embeddings, IndexConfig, Op, Result,
 
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import (
-    InvalidArgument,
     NotFound,
     NotSerializable,
     ScrubPending,
@@ -23,7 +22,6 @@ from mimir_core.errors import (
 )
 from mimir_langchain.store_index import Embedded, StoreIndex
 from mimir_langchain.store_leases import Leases, Spot, known_ids, spot_of
-from mimir_langchain.store_names import store_root
 from mimir_langchain.store_ops import Get, Listing, Plan, Put, Search, plan_batch
 from mimir_langchain.store_search import Found, Reader
 from mimir_langchain.store_sweeper import Sweeper
@@ -35,6 +33,7 @@ from mimir_langchain.store_values import (
     item_of,
     search_item_of,
 )
+from mimir_langchain.vaults import namespace_in
 
 __all__ = ["MimirStore"]
 
@@ -97,12 +96,9 @@ class MimirStore(BaseStore):
         index: IndexConfig | None = _WHOLE_VALUE,
         ttl: TTLConfig | None = None,
     ) -> None:
-        if not isinstance(mimir, Mimir):
-            raise InvalidArgument("a store needs an open Mimir")
-        self._root = store_root(namespace)
+        self._root = namespace_in(mimir, namespace)
         self._index = StoreIndex(mimir, index)
         self._mimir = self._index.mimir
-        self._mimir.known([], namespace=self._root)  # refuses what is no namespace
         self._leases = Leases(self._mimir, self._root)
         self._lock = threading.Lock()  # one writer at a time, so that `created_at` is kept
         self._last = 0

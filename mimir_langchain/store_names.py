@@ -7,7 +7,6 @@ characters, surrogates, other normal forms than NFC) is written with Python's es
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Sequence
 
@@ -15,10 +14,10 @@ from langgraph.store.base import InvalidNamespaceError
 
 from mimir_core import Namespace
 from mimir_core.errors import InvalidArgument, InvalidNamespace
+from mimir_langchain.vaults import digest, is_name
 
 MAX_LABELS = 16
 MAX_LABEL_BYTES = 256
-MAX_NAME_BYTES = 1024
 _MARK = "~"
 
 
@@ -26,14 +25,6 @@ class InvalidStoreNamespace(InvalidNamespace, InvalidNamespaceError):
     """A store namespace that LangGraph or the vault refuses; an error of both their trees."""
 
     default_hint = 'use a tuple of labels such as ("users", "ana")'
-
-
-def store_root(namespace: Namespace | str) -> Namespace:
-    """The vault namespace below which a store keeps its items, as the vault spells it."""
-    labels = (namespace,) if isinstance(namespace, str) else tuple(namespace)
-    if not labels or not all(isinstance(label, str) for label in labels):
-        raise InvalidNamespace("a namespace is a tuple of labels")
-    return tuple(unicodedata.normalize("NFC", label) for label in labels)
 
 
 def check_labels(labels: object) -> tuple[str, ...]:
@@ -78,11 +69,9 @@ def vault_key(key: object) -> str:
     """
     if not isinstance(key, str):
         raise InvalidArgument("a store key is a string")
-    data = key.encode("utf-8", "surrogatepass")
-    holds = 1 <= len(data) <= MAX_NAME_BYTES and not any("\ud800" <= c <= "\udfff" for c in key)
-    if holds and not key.startswith(_MARK):
+    if is_name(key) and not key.startswith(_MARK):
         return str(key)
-    return _MARK + hashlib.sha256(data).hexdigest()
+    return _MARK + digest(key)
 
 
 def _encoded(label: str) -> str:

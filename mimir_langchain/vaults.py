@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 
-from mimir_core import Mimir, Namespace
+from mimir_core import Mimir, Namespace, check_namespace
 from mimir_core.errors import InvalidArgument
 
 __all__ = ["check_vault", "digest", "is_digest", "is_name", "namespace_in"]
@@ -21,16 +20,14 @@ def check_vault(mimir: object) -> None:
 
 
 def namespace_in(mimir: Mimir, namespace: Namespace | str) -> Namespace:
-    """A namespace as the vault spells it; looks into the vault, so no event loop calls it.
+    """A namespace as the vault spells it.
 
     Raises:
         InvalidArgument: `mimir` is no open vault.
         InvalidNamespace: `namespace` is none.
     """
     check_vault(mimir)
-    mimir.known([], namespace=namespace)  # raises InvalidNamespace
-    labels = (namespace,) if isinstance(namespace, str) else namespace
-    return tuple(unicodedata.normalize("NFC", label) for label in labels)
+    return check_namespace(namespace)
 
 
 def is_name(text: str) -> bool:
