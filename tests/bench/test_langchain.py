@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
 
-from bench import langchain
+from bench import adapters, langchain
 from mimir_core import Mimir
 from mimir_langchain import MimirVectorStore
 
@@ -23,7 +18,8 @@ from .conftest import TURNS
 def test_every_figure_is_there(turns_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both percentages, the medians behind them and the longest block are numbers."""
     monkeypatch.setattr(langchain, "ROUNDS", 1)
-    monkeypatch.setattr(langchain, "AT_ONCE", 4)
+    monkeypatch.setattr(adapters, "ROUNDS", 1)
+    monkeypatch.setattr(adapters, "AT_ONCE", 4)
     result = langchain.run(Namespace(turns=turns_file, count=len(TURNS)))
     assert json.loads(json.dumps(result)) == result
     assert result["count"] == len(TURNS)
@@ -49,24 +45,3 @@ def test_both_do_the_same_work(mimir: Mimir) -> None:
     assert [each.id for each in store.similarity_search("the harbour", 5)] == [
         hit.memory.key for hit in hits
     ]
-
-
-def test_a_difference_shows() -> None:
-    """Work that takes longer in the adapter than in the core is a positive percentage."""
-    result = langchain.compare("x", range(5), lambda _: sum(range(200_000)), lambda _: None)
-    assert result["x_percent"] > 0
-    assert result["x_adapter_ms"] > result["x_core_ms"]
-
-
-def test_a_blocked_loop_shows() -> None:
-    """A retriever that works on the loop's own thread is seen to block it."""
-
-    class Blocking(BaseRetriever):
-        def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
-            return []
-
-        async def _aget_relevant_documents(self, query: str, **_: Any) -> list[Document]:
-            time.sleep(0.02)
-            return []
-
-    assert asyncio.run(langchain.longest_gap(Blocking(), ["a", "b"])) > 20
