@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from threading import RLock
 from typing import Any
 
-from llama_index.core.schema import BaseNode, MediaResource
+from llama_index.core.schema import BaseNode
 from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.docstore.types import RefDocInfo
 from llama_index.core.storage.docstore.utils import json_to_doc
 
 from mimir_core import Mimir, Namespace
+from mimir_core.errors import InvalidArgument
 from mimir_llamaindex.kvstore import MimirKVStore, Put
+from mimir_llamaindex.nodes import media_of
+from mimir_llamaindex.vaults import digest
 
 __all__ = ["MimirDocumentStore", "content_id"]
 
@@ -30,7 +32,7 @@ def content_id(number: int, document: BaseNode) -> str:
     for one, replace the same chunks instead of adding them a second time.
     """
     parts = (document.node_id, document.hash, str(number))
-    return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return digest("\0".join(parts))
 
 
 class MimirDocumentStore(KVDocumentStore):
@@ -76,10 +78,12 @@ class MimirDocumentStore(KVDocumentStore):
             store_text: Whether to store them, and not only their hashes.
 
         Raises:
-            ValueError: one is there already and must not be replaced; nothing was stored.
-            InvalidArgument: one holds what cannot be stored; nothing was stored.
+            InvalidArgument: one is there already and must not be replaced, is no node, or holds
+                what cannot be stored; nothing was stored.
         """
+        docs = list(docs)
         with self._lock:
+            self._check(docs, allow_update)
             nodes, hashes, infos = self._prepare_kv_pairs(docs, allow_update, store_text)
             # hashes last: a document whose hash is there counts as done
             puts = [*self._puts(self._node_collection, nodes)]
@@ -152,6 +156,13 @@ class MimirDocumentStore(KVDocumentStore):
         """Like `delete_ref_doc`, off the event loop."""
         await asyncio.to_thread(self.delete_ref_doc, ref_doc_id, raise_error)
 
+    def _check(self, docs: Sequence[BaseNode], allow_update: bool) -> None:
+        if not all(isinstance(doc, BaseNode) for doc in docs):
+            raise InvalidArgument("a document store takes nodes")
+        ids = [] if allow_update else [doc.node_id for doc in docs]
+        if any(self._kvstore.get_many(ids, self._node_collection)):
+            raise InvalidArgument("a node of this id already exists", hint="see allow_update")
+
     def _get_kv_pairs_for_insert(
         self, node: BaseNode, ref_doc_info: RefDocInfo | None, store_text: bool
     ) -> tuple[Pair | None, Pair | None, Pair | None]:
@@ -189,12 +200,7 @@ class MimirDocumentStore(KVDocumentStore):
 
 def _media(node: BaseNode) -> dict[str, str]:
     """The bytes of a node's media by field, in base64."""
-    found = {name: getattr(node, name) for name in type(node).model_fields}
-    return {
-        name: b64encode(value.data).decode("ascii")
-        for name, value in found.items()
-        if isinstance(value, MediaResource) and value.data is not None
-    }
+    return {name: b64encode(data).decode("ascii") for name, data in media_of(node).items()}
 
 
 def _node(stored: dict[str, Any]) -> BaseNode:

@@ -12,6 +12,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 
 from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM, embed_whole
 from mimir_core.errors import EmbeddingError, InvalidArgument, NotSerializable
+from mimir_llamaindex.vaults import check_vault
 
 __all__ = ["MimirEmbedding", "handles"]
 
@@ -33,6 +34,7 @@ class MimirEmbedding(BaseEmbedding):
     Raises:
         ModelMissing: The model was not built into this installation.
         InvalidText: A text is empty or not text.
+        InvalidArgument: `mimir` is no open vault.
     """
 
     _embedder: Embedder = PrivateAttr()
@@ -41,6 +43,8 @@ class MimirEmbedding(BaseEmbedding):
     def __init__(
         self, mimir: Mimir | None = None, *, embed_batch_size: int = BATCH, **options: Any
     ) -> None:
+        if mimir is not None:
+            check_vault(mimir)
         embedder: Embedder = MiniLM() if mimir is None else mimir.embedder
         options["model_name"] = f"mimir-{embedder.space.digest}"
         super().__init__(embed_batch_size=embed_batch_size, **options)

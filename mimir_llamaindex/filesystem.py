@@ -17,6 +17,7 @@ from fsspec.utils import stringify_path, tokenize  # type: ignore[import-untyped
 
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import NotSerializable, ScrubPending
+from mimir_llamaindex.vaults import namespace_in
 
 __all__ = ["MimirFile", "MimirFileSystem"]
 
@@ -52,9 +53,8 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         **storage_options: Any,
     ) -> None:
         super().__init__(**storage_options)
-        mimir.known((), namespace=namespace)  # a wrong namespace fails here
+        self._namespace = namespace_in(mimir, namespace)
         self._mimir = mimir
-        self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
 
     @property
     def _fs_token(self) -> str:

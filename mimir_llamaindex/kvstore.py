@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from hashlib import sha256
 from itertools import count
 from typing import Any, NoReturn
 
@@ -19,6 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, NotFound, NotSerializable, ScrubPending
+from mimir_llamaindex.vaults import digest, name_of, namespace_in
 
 __all__ = ["MimirKVStore"]
 
@@ -26,7 +25,7 @@ Put = tuple[str, str, dict[str, Any]]
 PIECE_BYTES = 4 << 20
 BATCH = 1_024
 READ = 256
-_MAX_KEY_BYTES = 1_024
+_MARK = "#"
 
 
 class MimirKVStore(BaseKVStore):
@@ -44,9 +43,8 @@ class MimirKVStore(BaseKVStore):
     """
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "kv")) -> None:
-        mimir.known((), namespace=namespace)  # a wrong namespace fails here
+        self._namespace = namespace_in(mimir, namespace)
         self._mimir = mimir
-        self._namespace = (namespace,) if isinstance(namespace, str) else tuple(namespace)
 
     def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
         """Stores a value; what JSON does not know, such as a date, becomes its text.
@@ -213,7 +211,7 @@ def _items(place: Namespace, key: str, data: bytes) -> Iterator[Item]:
 
 
 def _is_piece(name: str) -> bool:
-    return name.startswith("#") and "." in name
+    return name.startswith(_MARK) and "." in name
 
 
 def _pieces_of(data: bytes) -> int:
@@ -244,11 +242,7 @@ def _name(key: object) -> str:
     """The key as the vault names it: itself, or its digest if the vault could not hold it."""
     if not isinstance(key, str):
         raise InvalidArgument("a key is a string")
-    if not key.startswith("#"):
-        with suppress(UnicodeEncodeError):
-            if 1 <= len(key.encode()) <= _MAX_KEY_BYTES:
-                return key
-    return _mark(key)
+    return name_of(key, _MARK)
 
 
 def _label(collection: object) -> str:
@@ -256,10 +250,10 @@ def _label(collection: object) -> str:
     if not isinstance(collection, str):
         raise InvalidArgument("a collection is a string")
     plain = collection.isascii() and collection.isprintable() and "." not in collection
-    if plain and 1 <= len(collection) <= 128 and not collection.startswith("#"):
+    if plain and 1 <= len(collection) <= 128 and not collection.startswith(_MARK):
         return collection
     return _mark(collection)
 
 
 def _mark(text: str) -> str:
-    return "#" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return _MARK + digest(text)

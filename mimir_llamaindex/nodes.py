@@ -7,7 +7,6 @@ its class and the bytes of its media, is sealed beside the text as JSON.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any, Final
@@ -26,14 +25,14 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from mimir_core import Item, Memory, Namespace
 from mimir_core.errors import InvalidArgument, InvalidMetadata, InvalidText, InvalidVector
 from mimir_llamaindex.filters import DOCUMENT, field_name
+from mimir_llamaindex.vaults import name_of
 
-__all__ = ["from_memory", "key_of", "to_item"]
+__all__ = ["from_memory", "key_of", "media_of", "to_item"]
 
 _MARK: Final = b'{"mimir_llamaindex":1,'
 _NO_TEXT: Final = "\N{MIDDLE DOT}"
 """What stands for a text without visible characters, as an image's: it has no words to find."""
 
-_MAX_KEY_BYTES: Final = 1024
 _DIGEST: Final = "sha256:"
 
 
@@ -45,13 +44,10 @@ def key_of(name: str) -> str:
     """
     if not isinstance(name, str):
         raise InvalidArgument("the id of a node or document is a text")
-    data = name.encode("utf-8", "surrogatepass")
-    if 0 < len(data) <= _MAX_KEY_BYTES and not name.startswith(_DIGEST):
-        return name
-    return _DIGEST + hashlib.sha256(data).hexdigest()
+    return name_of(name, _DIGEST)
 
 
-def to_item(node: BaseNode, namespace: Namespace | str) -> Item:
+def to_item(node: BaseNode, namespace: Namespace) -> Item:
     """The memory of a node.
 
     Raises:
@@ -88,6 +84,16 @@ def from_memory(memory: Memory) -> BaseNode:
     if packed.pop("text_is_content"):
         packed["node"]["text"] = memory.text
     return _unpacked(packed)
+
+
+def media_of(node: BaseNode) -> dict[str, bytes]:
+    """The bytes of a node's media by field: what a dump leaves out."""
+    found = {name: getattr(node, name) for name in type(node).model_fields}
+    return {
+        name: media.data
+        for name, media in found.items()
+        if isinstance(media, MediaResource) and media.data is not None
+    }
 
 
 def _document(node: BaseNode) -> str | None:
@@ -131,10 +137,8 @@ def _sealed(node: BaseNode, text_is_content: bool) -> bytes:
 def _packed(node: BaseNode, without: set[str]) -> dict[str, Any]:
     """Class and fields of a node, with the media bytes that a dump leaves out."""
     fields = node.model_dump(mode="json", exclude=without)
-    for name in type(node).model_fields:
-        media = getattr(node, name)
-        if isinstance(media, MediaResource) and media.data is not None:
-            fields[name]["data"] = media.data.decode("ascii")  # it is in base64
+    for name, data in media_of(node).items():
+        fields[name]["data"] = data.decode("ascii")  # it is in base64
     packed: dict[str, Any] = {"class": _names(type(node)), "node": fields}
     if isinstance(node, IndexNode) and isinstance(node.obj, BaseNode):
         fields["obj"] = None

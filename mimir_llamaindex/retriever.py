@@ -16,6 +16,7 @@ from mimir_core.errors import InvalidArgument, InvalidText, NotSerializable
 from mimir_llamaindex.embedding import MimirEmbedding, handles
 from mimir_llamaindex.filters import where
 from mimir_llamaindex.nodes import from_memory
+from mimir_llamaindex.vaults import namespace_in
 from mimir_llamaindex.vectorstore import MimirVectorStore
 
 __all__ = ["MimirRetriever"]
@@ -53,11 +54,11 @@ class MimirRetriever(BaseRetriever):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        mimir.known((), namespace=namespace)  # a wrong namespace fails here
+        place = namespace_in(mimir, namespace)
         self._model: BaseEmbedding = MimirEmbedding(mimir)
         self._handle = handles(mimir, self._model)
         self._asked: dict[str, Any] = {
-            "namespace": namespace, "k": similarity_top_k, "where": where(filters),
+            "namespace": place, "k": similarity_top_k, "where": where(filters),
             "balance": alpha, "spread": spread,
         }  # fmt: skip
 

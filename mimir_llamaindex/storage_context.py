@@ -14,6 +14,7 @@ from mimir_core import Mimir, Namespace
 from mimir_llamaindex.docstore import MimirDocumentStore
 from mimir_llamaindex.filesystem import MimirFileSystem
 from mimir_llamaindex.indexstore import MimirIndexStore
+from mimir_llamaindex.vaults import namespace_in
 from mimir_llamaindex.vectorstore import MimirVectorStore
 
 __all__ = ["mimir_storage_context"]
@@ -39,8 +40,7 @@ def mimir_storage_context(
     Raises:
         InvalidNamespace.
     """
-    mimir.known((), namespace=namespace)  # a wrong namespace fails here
-    base = (namespace,) if isinstance(namespace, str) else tuple(namespace)
+    base = namespace_in(mimir, namespace)
     files = MimirFileSystem(mimir, (*base, "files"))
     return StorageContext(
         docstore=MimirDocumentStore(mimir, (*base, "docs")),

@@ -30,6 +30,7 @@ from mimir_core.errors import (
 from mimir_llamaindex.embedding import handles
 from mimir_llamaindex.filters import DOCUMENT, where
 from mimir_llamaindex.nodes import from_memory, key_of, to_item
+from mimir_llamaindex.vaults import namespace_in
 
 __all__ = ["MimirVectorStore"]
 
@@ -70,7 +71,7 @@ class MimirVectorStore(BasePydanticVectorStore):
     flat_metadata: bool = False
 
     _mimir: Mimir = PrivateAttr()
-    _namespace: Namespace | str = PrivateAttr()
+    _namespace: Namespace = PrivateAttr()
     _model: BaseEmbedding | str | None = PrivateAttr()
     _handle: Callable[[int], Mimir] = PrivateAttr()
 
@@ -82,9 +83,8 @@ class MimirVectorStore(BasePydanticVectorStore):
         model: BaseEmbedding | str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[call-arg]  # every field has a default here
-        mimir.known((), namespace=namespace)  # a wrong namespace fails here
+        self._namespace = namespace_in(mimir, namespace)
         self._mimir = mimir
-        self._namespace = namespace
         self._model = model
         self._handle = handles(mimir, model)
 
@@ -98,7 +98,7 @@ class MimirVectorStore(BasePydanticVectorStore):
         return self._mimir
 
     @property
-    def namespace(self) -> Namespace | str:
+    def namespace(self) -> Namespace:
         """Where the nodes are."""
         return self._namespace
 

@@ -118,12 +118,14 @@ async def test_update(docs: MimirDocumentStore, call: Call) -> None:
     await call(docs.add_documents, [TextNode(text="one", id_="n")])
     await call(docs.add_documents, [TextNode(text="two", id_="n"), TextNode(text="three", id_="n")])
     assert (await call(docs.get_document, "n")).text == "three"
-    with pytest.raises(ValueError, match="already exists"):
+    with pytest.raises(InvalidArgument, match="a node of this id already exists"):
         await call(
             docs.add_documents,
             [TextNode(text="x", id_="new"), TextNode(text="four", id_="n")],
             allow_update=False,
         )
+    with pytest.raises(InvalidArgument):
+        await call(docs.add_documents, [TextNode(text="x", id_="new"), "no node"])
     assert [node.text for node in docs.docs.values() if isinstance(node, TextNode)] == ["three"]
 
 

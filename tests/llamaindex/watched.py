@@ -31,6 +31,10 @@ class Watched:
 
         return noted
 
+    @property
+    def __class__(self) -> type:  # type: ignore[override]  # it stands for an open vault
+        return Mimir
+
     def worked_elsewhere(self) -> bool:
         """Whether it was called, and never on this thread."""
         return bool(self.threads) and threading.get_ident() not in self.threads
