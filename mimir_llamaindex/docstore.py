@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
-from threading import RLock
+from threading import Lock
 from typing import Any
 
 from llama_index.core.schema import BaseNode
@@ -23,6 +23,7 @@ __all__ = ["MimirDocumentStore", "content_id"]
 
 Pair = tuple[str, dict[str, Any]]
 _MEDIA = "__media__"
+_infos = Lock()  # a document's info is read, changed and written back: by one store at a time
 
 
 def content_id(number: int, document: BaseNode) -> str:
@@ -42,19 +43,21 @@ class MimirDocumentStore(KVDocumentStore):
     document infos are all there or none is. Bytes of media, which a node's dump leaves out, are
     kept. Nothing is left for `persist` to do: it writes no file.
 
+    Threads may add nodes of one document at once, through one store or several. Of processes only
+    one at a time should: each would write what it read of the document and itself added.
+
     Args:
         mimir: The open vault.
         namespace: Where the documents live.
 
     Raises:
-        InvalidNamespace.
+        InvalidArgument, InvalidNamespace.
     """
 
     _kvstore: MimirKVStore
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "docs")) -> None:
         super().__init__(MimirKVStore(mimir, namespace))
-        self._lock = RLock()  # a document's info is read, changed and written back
 
     @property
     def docs(self) -> dict[str, BaseNode]:
@@ -82,7 +85,7 @@ class MimirDocumentStore(KVDocumentStore):
                 what cannot be stored; nothing was stored.
         """
         docs = list(docs)
-        with self._lock:
+        with _infos:
             self._check(docs, allow_update)
             nodes, hashes, infos = self._prepare_kv_pairs(docs, allow_update, store_text)
             # hashes last: a document whose hash is there counts as done
@@ -112,7 +115,7 @@ class MimirDocumentStore(KVDocumentStore):
             ValueError: there is no such node.
             ScrubPending: erased, but old pages still stand in the journal.
         """
-        with self._lock:
+        with _infos:
             if self._erase([doc_id]) == 0 and raise_error:
                 raise ValueError("no such node")
 
@@ -123,7 +126,7 @@ class MimirDocumentStore(KVDocumentStore):
             ValueError: no node belongs to such a document.
             ScrubPending: erased, but old pages still stand in the journal.
         """
-        with self._lock:
+        with _infos:
             info = self.get_ref_doc_info(ref_doc_id)
             if info is not None:
                 self._erase(info.node_ids, [ref_doc_id])

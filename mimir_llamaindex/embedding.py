@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NoReturn
 
@@ -11,10 +12,10 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM, embed_whole
-from mimir_core.errors import EmbeddingError, InvalidArgument, NotSerializable
+from mimir_core.errors import EmbeddingError, InvalidArgument, NotSerializable, SpaceMismatch
 from mimir_llamaindex.vaults import check_vault
 
-__all__ = ["MimirEmbedding", "handles"]
+__all__ = ["MimirEmbedding", "handles", "hinting"]
 
 BATCH = 256
 
@@ -110,6 +111,18 @@ def handles(mimir: Mimir, model: BaseEmbedding | str | None) -> Callable[[int], 
         return mimir.with_embedder(FunctionEmbedder(name, _refuse, dimension=dimension))
 
     return handle
+
+
+@contextmanager
+def hinting() -> Iterator[None]:
+    """Says of another model's vectors what helps where indexes embed: open the store as before."""
+    try:
+        yield
+    except SpaceMismatch:
+        raise SpaceMismatch(
+            "the namespace holds vectors of another model",
+            hint="give the store the `model` it was filled with, or another namespace",
+        ) from None
 
 
 def _refuse(texts: list[str]) -> NoReturn:

@@ -39,7 +39,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         namespace: Where the files live.
 
     Raises:
-        InvalidNamespace.
+        InvalidArgument, InvalidNamespace.
     """
 
     protocol = "mimir"

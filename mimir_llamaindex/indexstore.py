@@ -20,7 +20,7 @@ class MimirIndexStore(KVIndexStore):
         namespace: Where the structs live.
 
     Raises:
-        InvalidNamespace.
+        InvalidArgument, InvalidNamespace.
     """
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "index")) -> None:

@@ -39,7 +39,7 @@ class MimirKVStore(BaseKVStore):
         namespace: Where the collections live; each is a namespace below it.
 
     Raises:
-        InvalidNamespace.
+        InvalidArgument, InvalidNamespace.
     """
 
     def __init__(self, mimir: Mimir, namespace: Namespace | str = ("llamaindex", "kv")) -> None:

@@ -13,7 +13,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 
 from mimir_core import DEFAULT_NAMESPACE, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidText, NotSerializable
-from mimir_llamaindex.embedding import MimirEmbedding, handles
+from mimir_llamaindex.embedding import MimirEmbedding, handles, hinting
 from mimir_llamaindex.filters import where
 from mimir_llamaindex.nodes import from_memory
 from mimir_llamaindex.vaults import namespace_in
@@ -39,7 +39,7 @@ class MimirRetriever(BaseRetriever):
         options: Those of `BaseRetriever`: `callback_manager`, `object_map`, `objects`, `verbose`.
 
     Raises:
-        InvalidNamespace, InvalidFilter.
+        InvalidArgument, InvalidNamespace, InvalidFilter.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class MimirRetriever(BaseRetriever):
     def _recalled(self, text: str, vector: list[float]) -> list[NodeWithScore]:
         words = text if text.strip() else None  # a bundle may hold an embedding alone
         mode = "dense" if words is None else "hybrid"
-        hits = self._handle(len(vector)).recall(words, mode=mode, vector=vector, **self._asked)
+        with hinting():
+            hits = self._handle(len(vector)).recall(words, mode=mode, vector=vector, **self._asked)
         return [NodeWithScore(node=from_memory(hit.memory), score=hit.score) for hit in hits]
 
     def __reduce__(self) -> NoReturn:

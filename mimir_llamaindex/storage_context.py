@@ -38,7 +38,7 @@ def mimir_storage_context(
         model: What makes the embeddings; see `MimirVectorStore`.
 
     Raises:
-        InvalidNamespace.
+        InvalidArgument, InvalidNamespace.
     """
     base = namespace_in(mimir, namespace)
     files = MimirFileSystem(mimir, (*base, "files"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from mimir_core import Mimir, Namespace
+from mimir_core import Mimir, Namespace, check_namespace
 from mimir_core.errors import InvalidArgument
 
 __all__ = ["check_vault", "digest", "name_of", "namespace_in"]
@@ -19,15 +19,14 @@ def check_vault(mimir: object) -> None:
 
 
 def namespace_in(mimir: Mimir, namespace: Namespace | str) -> Namespace:
-    """A namespace as its labels.
+    """A namespace as the vault spells it.
 
     Raises:
         InvalidArgument: `mimir` is no open vault.
         InvalidNamespace: `namespace` is none.
     """
     check_vault(mimir)
-    mimir.known((), namespace=namespace)  # raises InvalidNamespace
-    return (namespace,) if isinstance(namespace, str) else tuple(namespace)
+    return check_namespace(namespace)
 
 
 def name_of(text: str, mark: str) -> str:

@@ -27,7 +27,7 @@ from mimir_core.errors import (
     NotSerializable,
     ScrubPending,
 )
-from mimir_llamaindex.embedding import handles
+from mimir_llamaindex.embedding import handles, hinting
 from mimir_llamaindex.filters import DOCUMENT, where
 from mimir_llamaindex.nodes import from_memory, key_of, to_item
 from mimir_llamaindex.vaults import namespace_in
@@ -126,7 +126,7 @@ class MimirVectorStore(BasePydanticVectorStore):
         nodes = list(nodes)
         items = {item.key: item for item in (to_item(node, self._namespace) for node in nodes)}
         if items:
-            with suppress(ScrubPending):  # stored; the older value is scrubbed later
+            with hinting(), suppress(ScrubPending):  # stored; the older is scrubbed later
                 self._space_of(nodes[0].embedding).remember_many(items.values())
         return [node.node_id for node in nodes]
 
@@ -226,9 +226,10 @@ class MimirVectorStore(BasePydanticVectorStore):
         elif mode is Mode.MMR:
             options["diversity"] = _diversity(kwargs.get("mmr_threshold", query.mmr_threshold))
         vector = query.query_embedding
-        hits = self._space_of(vector).recall(
-            text, k=k, mode="dense" if text is None else "hybrid", vector=vector, **options
-        )
+        with hinting():
+            hits = self._space_of(vector).recall(
+                text, k=k, mode="dense" if text is None else "hybrid", vector=vector, **options
+            )
         return _result((hit.memory for hit in hits), [_similarity(mode, hit) for hit in hits])
 
     def _listed(

@@ -234,12 +234,16 @@ async def test_few_transactions(mimir: Mimir, docs: MimirDocumentStore, call: Ca
 
 
 def test_concurrent_adds(mimir: Mimir, docs: MimirDocumentStore) -> None:
-    """Nodes of one document that threads add at once are all in its info."""
+    """Nodes of one document that threads add at once, each to its store, are all in its info."""
     parent, *_ = family()
+    stores = [MimirDocumentStore(mimir) for _ in range(12)]
     nodes = [TextNode(text=f"chunk {n}", id_=f"n{n}") for n in range(12)]
     for node in nodes:
         node.relationships[NodeRelationship.SOURCE] = parent.as_related_node_info()
-    threads = [threading.Thread(target=docs.add_documents, args=([node],)) for node in nodes]
+    threads = [
+        threading.Thread(target=store.add_documents, args=([node],))
+        for store, node in zip(stores, nodes, strict=True)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

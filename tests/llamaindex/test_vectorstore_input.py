@@ -110,9 +110,9 @@ async def test_another_model_is_refused(mimir: Mimir, call: Call, first: int) ->
     await call(kept.add, [node("kept", "a wombat", [1.0, 0.0])])
     query = VectorStoreQuery(query_embedding=[1.0, 0.0])
     for other in others:
-        with pytest.raises(SpaceMismatch):
+        with pytest.raises(SpaceMismatch, match="give the store the `model`"):
             await call(other.add, [node("new", "another", [1.0, 0.0])])
-        with pytest.raises(SpaceMismatch):
+        with pytest.raises(SpaceMismatch, match="give the store the `model`"):
             await call(other.query, query)
         by_words = VectorStoreQuery(query_str="wombat", mode="sparse")
         assert (await call(other.query, by_words)).ids == ["kept"]
