@@ -25,7 +25,7 @@ def test_every_figure_is_there(turns_file: Path, monkeypatch: pytest.MonkeyPatch
     result = llamaindex.run(Namespace(turns=turns_file, count=len(TURNS)))
     assert json.loads(json.dumps(result)) == result
     assert result["count"] == len(TURNS)
-    names = ("add", "query", "index", "retriever")
+    names = ("add", "query", "embedding", "index", "retriever")
     expected = {f"{name}_{part}" for name in names for part in ("percent", "adapter_ms", "core_ms")}
     assert set(result) == expected | {"count", "loop_blocked_ms", "loop_blocked_median_ms"}
     assert result["loop_blocked_ms"] >= result["loop_blocked_median_ms"] >= 0
