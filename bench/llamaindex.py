@@ -29,11 +29,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Adds the turns by both, then queries by both, then asks many questions at once.
 
     Returns `add_percent` of a batch inserted into an index; `query_percent` of the store's query,
-    the text's embedding included, `embedding_percent` of that embedding alone, which LlamaIndex wraps
-    in its instrumentation whatever the model, `index_percent` of the index's own retriever, both of a dense
-    recall, and `retriever_percent` of our retriever, of a hybrid one; the medians behind them in
-    milliseconds; `loop_blocked_ms`, the longest that 50 concurrent `aquery`s kept the event loop
-    from anything else, and the median of the rounds' longest.
+    the text's embedding included, and `embedding_percent` of that embedding alone, which LlamaIndex
+    wraps in its instrumentation whatever the model; `index_percent` of the index's own retriever,
+    of a dense recall, and `retriever_percent` of our retriever, of a hybrid one; the medians behind
+    them in milliseconds; `loop_blocked_ms`, the longest that 50 concurrent `aquery`s kept the event
+    loop from anything else, and the median of the rounds' longest.
     """
     turns = read_turns(arguments.turns, arguments.count)
     texts = queries(arguments.turns, arguments.count)
