@@ -28,6 +28,8 @@ from mimir_core.embedding import Vectors
 
 ROOT = Path(__file__).parents[2]
 OPENINGS = 3
+PATIENCE = 30.0
+"""Seconds: a peer whose round takes longer is not asked for another."""
 
 Figures = dict[str, Any]
 
@@ -82,7 +84,8 @@ def compare(names: Sequence[str], task: Task) -> dict[str, Figures]:
             open_ = {name: stack.enter_context(Session(name, work)) for name in names}
             for _ in _progress("query", range(ROUNDS)):
                 for session in open_.values():
-                    session.round()
+                    if session.slowest < PATIENCE:
+                        session.round()
         openings.append({name: session.open_s for name, session in open_.items()})
         return {
             name: session.figures()
@@ -105,6 +108,7 @@ class Session:
     work: Path
     open_s: float = 0.0
     peak_rss_mb: float = 0.0
+    slowest: float = 0.0
     _rounds: list[Figures] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -118,9 +122,11 @@ class Session:
     def round(self) -> None:
         """Asks every query once."""
         assert self._process.stdin
+        start = time.perf_counter()
         self._process.stdin.write("round\n")
         self._process.stdin.flush()
         self._rounds.append(_percentiles(self._answer()))
+        self.slowest = max(self.slowest, time.perf_counter() - start)
 
     def figures(self) -> Figures:
         """The best of the rounds, by each figure."""
