@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -50,7 +51,10 @@ class Shell:
         return json.loads(self.ok(*args, "--json"))
 
     def start(self, *args: object, **env: str | None) -> subprocess.Popen[bytes]:
-        """Starts a command in a process of its own."""
+        """Starts a command in a process of its own, which Ctrl-C reaches.
+
+        A shell's background jobs ignore it, and so would all that they start.
+        """
         return subprocess.Popen(
             [sys.executable, "-m", "mimir_core.cli", *map(str, args)],
             env=environment({**self.env, **env}),
@@ -58,6 +62,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # no terminal to ask at
+            preexec_fn=_default_interrupt,  # noqa: PLW1509  # it takes no lock
         )
 
     def outside(self, *args: object, **env: str | None) -> tuple[int, str, str]:
@@ -65,6 +70,10 @@ class Shell:
         with self.start(*args, **env) as process:
             out, err = process.communicate(timeout=60)
             return process.returncode, out.decode(), err.decode()
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment(changes: Mapping[str, str | None]) -> dict[str, str]:

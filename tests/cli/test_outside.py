@@ -41,7 +41,7 @@ def test_the_whole_flow_works_from_outside(tmp_path: Path) -> None:
 
 def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Killed, run again, stopped with Ctrl-C, run again: every line is stored exactly once."""
-    count = 16_000
+    count = 9_000
     shell = Shell(tmp_path / "agent.mimir")
     shell.ok("create", shell.vault)
     lines = ({"conversation": "c", "id": n, "text": f"turn {n}"} for n in range(count))
