@@ -6,9 +6,9 @@ the link key, it leaves the link readable and everything else sealed for good.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from mimir_core.crypto.aead import aes_gcm_open, aes_gcm_seal, xchacha_open, xchacha_seal
@@ -36,9 +36,9 @@ class SealedParts(NamedTuple):
     @property
     def node_id(self) -> bytes:
         """SHA-256 over the sealed node, 32 bytes; the same before and after erasure."""
-        digests = (hashlib.sha256(part).digest() for part in self[2:])
-        head = b"mimir/v1/node-id" + self.uid + self.commitment
-        return hashlib.sha256(head + b"".join(digests)).digest()
+        uid, commitment, link, metadata, payload = self
+        digests = sha256(link).digest() + sha256(metadata).digest() + sha256(payload).digest()
+        return sha256(b"mimir/v1/node-id" + uid + commitment + digests).digest()
 
 
 def seal_node(link: bytes, metadata: bytes, payload: bytes) -> tuple[SealedParts, bytes]:
