@@ -197,7 +197,7 @@ def from_micros(micros: int) -> dt.datetime:
         InvalidArgument: if it lies outside the years 1 to 9999.
     """
     try:
-        return _EPOCH + micros * _MICROSECOND
+        return _EPOCH + dt.timedelta(microseconds=micros)
     except OverflowError:
         raise InvalidArgument("a time lies in the years 1 to 9999") from None
 

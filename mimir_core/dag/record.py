@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from mimir_core.crypto.nodes import SealedParts
 
-_LENGTH = struct.Struct("<I")
-_NODE = struct.Struct("<B16s32sHII")
-_ERASURE = struct.Struct("<BQ8sI")
+_LENGTH = struct.Struct("<I")  # of what follows it
+_HEAD = struct.Struct("<IB")
+_NODE = struct.Struct("<IB16s32sHII")
+_ERASURE = struct.Struct("<IBQ8sI")
 _TYPE_NODE, _TYPE_ERASURE = 1, 2
 
 
@@ -28,9 +29,9 @@ class NodeRecord:
     def encode(self) -> bytes:
         parts = self.parts
         sizes = len(parts.link), len(parts.metadata), len(parts.payload)
-        head = _NODE.pack(_TYPE_NODE, parts.uid, parts.commitment, *sizes)
-        length = _LENGTH.pack(len(head) + sum(sizes))
-        return b"".join((length, head, parts.link, parts.metadata, parts.payload))
+        length = _NODE.size - _LENGTH.size + sum(sizes)
+        head = _NODE.pack(length, _TYPE_NODE, parts.uid, parts.commitment, *sizes)
+        return b"".join((head, parts.link, parts.metadata, parts.payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,10 @@ class ErasureRecord:
     ordinals: tuple[int, ...]
 
     def encode(self) -> bytes:
-        head = _ERASURE.pack(_TYPE_ERASURE, self.lamport, self.device, len(self.ordinals))
-        body = head + struct.pack(f"<{len(self.ordinals)}I", *self.ordinals)
-        return _LENGTH.pack(len(body)) + body
+        count = len(self.ordinals)
+        length = _ERASURE.size - _LENGTH.size + 4 * count
+        head = _ERASURE.pack(length, _TYPE_ERASURE, self.lamport, self.device, count)
+        return head + struct.pack(f"<{count}I", *self.ordinals)
 
 
 Record = NodeRecord | ErasureRecord
@@ -57,12 +59,16 @@ def read_record(data: bytes) -> Record:
         ValueError: if `data` is not exactly one record.
     """
     try:
-        (length,) = _LENGTH.unpack_from(data)
+        length, kind = _HEAD.unpack_from(data)
         if length != len(data) - _LENGTH.size:
             raise ValueError("record of the wrong length")
-        return _decode(data[_LENGTH.size :])
-    except (struct.error, IndexError) as error:
+        if kind == _TYPE_NODE:
+            return _decode_node(data)
+        if kind == _TYPE_ERASURE:
+            return _decode_erasure(data)
+    except struct.error as error:
         raise ValueError("truncated record") from error
+    raise ValueError("record of an unknown type")
 
 
 def read_records(data: bytes) -> Iterator[tuple[int, Record]]:
@@ -80,30 +86,18 @@ def read_records(data: bytes) -> Iterator[tuple[int, Record]]:
         position += size
 
 
-def _decode(body: bytes) -> Record:
-    if body[0] == _TYPE_NODE:
-        return _decode_node(body)
-    if body[0] == _TYPE_ERASURE:
-        _, lamport, device, count = _ERASURE.unpack_from(body)
-        if len(body) != _ERASURE.size + 4 * count:
-            raise ValueError("erasure record of the wrong length")
-        return ErasureRecord(
-            lamport, device, struct.unpack_from(f"<{count}I", body, _ERASURE.size)
-        )
-    raise ValueError("record of an unknown type")
-
-
-def _decode_node(body: bytes) -> NodeRecord:
-    _, uid, commitment, link, metadata, payload = _NODE.unpack_from(body)
-    first, second = _NODE.size + link, _NODE.size + link + metadata
-    if len(body) != second + payload:
+def _decode_node(data: bytes) -> NodeRecord:
+    _, _, uid, commitment, link, metadata, payload = _NODE.unpack_from(data)
+    first = _NODE.size + link
+    second = first + metadata
+    if len(data) != second + payload:
         raise ValueError("node record of the wrong length")
-    return NodeRecord(
-        SealedParts(
-            uid=uid,
-            commitment=commitment,
-            link=body[_NODE.size : first],
-            metadata=body[first:second],
-            payload=body[second:],
-        )
-    )
+    sealed = data[_NODE.size : first], data[first:second], data[second:]
+    return NodeRecord(SealedParts(uid, commitment, *sealed))
+
+
+def _decode_erasure(data: bytes) -> ErasureRecord:
+    _, _, lamport, device, count = _ERASURE.unpack_from(data)
+    if len(data) != _ERASURE.size + 4 * count:
+        raise ValueError("erasure record of the wrong length")
+    return ErasureRecord(lamport, device, struct.unpack_from(f"<{count}I", data, _ERASURE.size))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,11 @@ from mimir_core.index.catalog_tables import (
 )
 from mimir_core.index.catalog_threads import Keys, Threads
 from mimir_core.types import EdgeKind, Namespace, Value, check_namespace
+
+Described: TypeAlias = tuple[int, Namespace, str | None, str | None, dict[str, Value]]
+"""Time in microseconds since 1970 UTC, namespace, name of the thread, key, metadata."""
+
+_NAME: Final = itemgetter(0)
 
 __all__ = ["Catalog", "CatalogColumns", "CatalogRow", "FieldColumn"]
 
@@ -173,11 +179,11 @@ class Catalog:
 
     def offset(self, ordinal: int) -> int:
         """Returns where the memory's log record begins, in bytes."""
-        return int(self._end.view[ordinal]) - int(self._size.view[ordinal])
+        return self._end.view.item(ordinal) - self._size.view.item(ordinal)
 
     def size(self, ordinal: int) -> int:
         """Returns the bytes of the memory's log record."""
-        return int(self._size.view[ordinal])
+        return self._size.view.item(ordinal)
 
     @property
     def live(self) -> Bools:
@@ -210,9 +216,26 @@ class Catalog:
 
     def metadata(self, ordinal: int) -> dict[str, Value]:
         """Returns a copy of the memory's metadata, by field name."""
-        codes = {name: field.entry(ordinal) for name, field in self._fields.items()}
-        held = sorted(name for name, code in codes.items() if code >= 0)
-        return {name: deepcopy(self._fields[name].table.values[codes[name]]) for name in held}
+        held = [
+            (name, field.table.values[code])
+            for name, field in self._fields.items()
+            if (code := field.entry(ordinal)) >= 0
+        ]
+        held.sort(key=_NAME)
+        return {
+            name: deepcopy(value) if isinstance(value, (list, dict)) else value
+            for name, value in held
+        }
+
+    def described(self, ordinal: int) -> Described | None:
+        """Returns what is known of a memory beside its text, None once erased."""
+        code, thread = self._namespace.view.item(ordinal), self._thread.view.item(ordinal)
+        namespace = None if code < 0 else self._namespaces.values[code]
+        if namespace is None:
+            return None
+        name = None if thread < 0 else self._threads.names[thread]
+        time, key = self._time.view.item(ordinal), self._keys[ordinal]
+        return time, namespace, name, key, self.metadata(ordinal)
 
     def field(self, name: str) -> Field | None:
         """Returns a metadata field's column, None if no live memory has it."""

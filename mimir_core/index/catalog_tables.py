@@ -25,41 +25,40 @@ _FEW_QUESTIONS: Final = 8
 
 
 class Column(Generic[S]):
-    """A one-dimensional array that appends in amortized constant time."""
+    """A one-dimensional array that appends in amortized constant time.
 
-    __slots__ = ("_data", "_length")
+    Attributes:
+        view: The values so far; writing to it writes to the column.
+    """
+
+    __slots__ = ("_data", "view")
 
     def __init__(self, dtype: type[S]) -> None:
         self._data: NDArray[S] = np.empty(64, dtype)
-        self._length = 0
+        self.view: NDArray[S] = self._data[:0]
 
     def __len__(self) -> int:
-        return self._length
-
-    @property
-    def view(self) -> NDArray[S]:
-        """The values so far; writing to it writes to the column."""
-        return self._data[: self._length]
+        return len(self.view)
 
     def append(self, values: NDArray[Any] | Sequence[int]) -> None:
         """Appends values."""
-        start = self._length
+        start = len(self.view)
         self._reserve(start + len(values))
-        self._data[start : self._length] = values
+        self.view[start:] = values
 
     def grow(self, length: int, fill: Any) -> None:
         """Appends `fill` until there are `length` values; never shrinks."""
-        start = self._length
+        start = len(self.view)
         if length > start:
             self._reserve(length)
-            self._data[start:length] = fill
+            self.view[start:] = fill
 
     def _reserve(self, length: int) -> None:
         if length > len(self._data):
             larger = np.empty(max(length, len(self._data) * 3 // 2), self._data.dtype)
-            larger[: self._length] = self.view
+            larger[: len(self.view)] = self.view
             self._data = larger
-        self._length = length
+        self.view = self._data[:length]
 
 
 class Lookup:
@@ -181,8 +180,10 @@ class Field:
     def entry(self, row: int) -> int:
         """Returns the code of one row's value, -1 where missing."""
         rows = self._rows.view
-        at = row if row < len(rows) and rows[row] == row else int(rows.searchsorted(np.int32(row)))
-        return int(self._entries.view[at]) if at < len(rows) and rows[at] == row else -1
+        if row < len(rows) and rows.item(row) == row:  # every memory so far has the field
+            return self._entries.view.item(row)
+        at = int(rows.searchsorted(np.int32(row)))
+        return self._entries.view.item(at) if at < len(rows) and rows.item(at) == row else -1
 
     def slice(self, start: int, stop: int) -> Codes:
         """Returns the codes of rows `start` to `stop`, -1 where missing."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -50,7 +49,7 @@ class Container:
         self._map = np.zeros(0, MAP_ENTRY)
         self._numbers: dict[Address, int] = {}
         self._free: list[int] = []
-        self._cache: OrderedDict[bytes, bytes] = OrderedDict()
+        self._cache: dict[Address, bytes] = {}
 
     @classmethod
     def first_blocks(cls, keys: VaultKeys, preamble: bytes, root: Root) -> list[bytes]:
@@ -92,6 +91,7 @@ class Container:
                 at = number * MAP_ENTRIES
                 entries[at : at + MAP_ENTRIES] = self._read_page(number, page)
         changed = self._changed(entries)
+        self._drop_cached(changed)
         self.tag, self.root, self._map = tag, root, entries
         self._index()
         return changed
@@ -116,13 +116,11 @@ class Container:
 
     def read_cached(self, stream: int, index: int) -> bytes:
         """Like `read`, kept in memory; for blocks that hold nothing but sealed records."""
-        number = self._number(stream, index)
-        tag = self._tag(number)
-        content = self._cache.get(tag)
+        content = self._cache.get((stream, index))
         if content is None:
-            content = self._cache[tag] = self.read(stream, index)
+            content = self._cache[stream, index] = self.read(stream, index)
             if len(self._cache) > _CACHED_BLOCKS:
-                self._cache.popitem(last=False)
+                del self._cache[next(iter(self._cache))]
         return content
 
     def has(self, stream: int, index: int) -> bool:
@@ -192,9 +190,15 @@ class Container:
     ) -> None:
         for address in drops:
             self._numbers.pop(address, None)
+        self._drop_cached((*puts, *drops))
         self._free = change.free
         for number, address in change.taken.items():
             self._numbers[address] = number
+
+    def _drop_cached(self, addresses: Iterable[Address]) -> None:
+        """Lets go of blocks that a commit replaced: what is cached is what the map pins."""
+        for address in addresses:
+            self._cache.pop(address, None)
 
     def _read_root(self, tag: bytes) -> Root:
         (sealed,) = self._store.read([_ROOT_BLOCK])

@@ -146,7 +146,7 @@ class State:
         """A node's record from the log. Raises VaultDamaged."""
         offset, size = self.catalog.offset(ordinal), self.catalog.size(ordinal)
         try:
-            record = read_record(self.read_log(offset, size, cached=True))
+            record = read_record(self._cached_log(offset, size))
         except ValueError as error:
             raise VaultDamaged("the log does not hold the record it should") from error
         if not isinstance(record, NodeRecord):
@@ -160,16 +160,8 @@ class State:
         fields is opening the record's own the quicker way.
         """
         catalog = self.catalog
-        namespace, thread = catalog.namespace(ordinal), catalog.thread(ordinal)
-        if namespace is None or catalog.field_count > _MANY_FIELDS:
-            return open_metadata(record, self.entry(ordinal))
-        return Metadata(
-            time=int(catalog.times[ordinal]),
-            namespace=namespace,
-            thread_name=thread[1] if thread else None,
-            key=catalog.key(ordinal),
-            fields=catalog.metadata(ordinal),
-        )
+        known = None if catalog.field_count > _MANY_FIELDS else catalog.described(ordinal)
+        return open_metadata(record, self.entry(ordinal)) if known is None else Metadata(*known)
 
     def node_id(self, ordinal: int) -> bytes:
         """A node's id, 32 bytes, from its record; the last few thousand are remembered."""
@@ -195,20 +187,24 @@ class State:
         """Overwrites the node secrets in memory, as far as Python lets us."""
         self.keybook[:] = bytes(len(self.keybook))
 
-    def read_log(self, offset: int, size: int, *, cached: bool = False) -> bytes:
+    def read_log(self, offset: int, size: int) -> bytes:
         """A piece of the log. Raises VaultDamaged if it is not all there."""
         first, start = divmod(offset, CONTENT_SIZE)
         indexes = range(first, -(-(offset + size) // CONTENT_SIZE))
-        if cached:
-            blocks = [self.container.read_cached(Stream.LOG, index) for index in indexes]
-        else:
-            blocks = self.container.read_many(Stream.LOG, indexes)
-        data = b"".join(blocks)[start : start + size]
-        if len(data) != size:
-            raise VaultDamaged("the log is shorter than the root says")
-        return data
+        blocks = self.container.read_many(Stream.LOG, indexes)
+        return _whole(b"".join(blocks)[start : start + size], size)
 
     # Internals
+
+    def _cached_log(self, offset: int, size: int) -> bytes:
+        """The same from blocks kept in memory; most records lie in one."""
+        index, start = divmod(offset, CONTENT_SIZE)
+        data = self.container.read_cached(Stream.LOG, index)[start : start + size]
+        if len(data) < size:
+            indexes = range(index, -(-(offset + size) // CONTENT_SIZE))
+            blocks = [self.container.read_cached(Stream.LOG, index) for index in indexes]
+            data = b"".join(blocks)[start : start + size]
+        return _whole(data, size)
 
     def _load_keybook(self, indexes: Iterable[int]) -> None:
         self.keybook += b"".join(self.container.read_many(Stream.KEYBOOK, indexes))
@@ -343,3 +339,9 @@ class State:
         self.catalog.erase(ordinals)
         for space in self.spaces:
             space.erase(ordinals)
+
+
+def _whole(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise VaultDamaged("the log is shorter than the root says")
+    return data
