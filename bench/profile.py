@@ -38,7 +38,8 @@ STAGES: dict[str, tuple[object, str]] = {
     "fusion": (recall, "fuse"),
     "fusion: cosines": (recall, "_cosines"),
     "fusion: BM25": (LexicalIndex, "scores"),
-    "fusion: spread": (fusion, "_spread"),
+    "fusion: neighbours": (fusion.Threads, "pool"),
+    "fusion: spread": (fusion.Threads, "spread"),
     "opening": (recall, "_open"),
 }
 

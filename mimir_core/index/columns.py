@@ -7,7 +7,6 @@ query and that stored vector**: exact for what is stored, in float32, whatever i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mimir_core.errors import InvalidArgument, InvalidVector
+from mimir_core.index import _kernel
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Codes = NDArray[np.int8]
@@ -55,13 +55,13 @@ def unit(query: ArrayLike, dimension: int) -> Floats:
     Raises:
         InvalidVector: another size, not finite, or zero.
     """
-    floats = _floats(query, 1).astype(np.float64)  # where squares of float32 do not overflow
+    floats = np.ascontiguousarray(_floats(query, 1))
     if floats.size != dimension:
         raise InvalidVector(f"the vector has {floats.size} components, the space {dimension}")
-    length = math.sqrt(floats.dot(floats))
-    if not 0 < length < math.inf:
+    found = _kernel.unit(floats)
+    if found is None:
         raise InvalidVector("the vector is not finite, or is zero")
-    return (floats / length).astype(np.float32)
+    return found
 
 
 def slices(count: int) -> Iterator[slice]:
@@ -71,14 +71,21 @@ def slices(count: int) -> Iterator[slice]:
 
 
 def _floats(vectors: ArrayLike, dimensions: int) -> Floats:
-    try:
-        with np.errstate(over="ignore"):
-            floats = np.asarray(vectors, np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidVector("a vector is an array of numbers") from error
+    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32:
+        floats = vectors
+    else:
+        floats = _converted(vectors)
     if floats.ndim != dimensions:
         raise InvalidVector(f"expected {dimensions} array dimensions, got {floats.ndim}")
     return floats
+
+
+def _converted(vectors: ArrayLike) -> Floats:
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidVector("a vector is an array of numbers") from error
 
 
 def _peaks(rows: Floats) -> Floats:
@@ -214,14 +221,9 @@ class VectorColumn:
     def scores(self, query: Floats, rows: Rows) -> Floats:
         """Cosine of a unit query with each row, float32; 0 for an erased row.
 
-        Equal rows score equally wherever they stand: each row is summed on its own, in one
-        order, and without BLAS, whose threads compete with those of the embedder.
+        Equal rows score equally wherever they stand.
         """
-        scores = np.empty(len(rows), np.float32)
-        for part in slices(len(rows)):
-            floats = self._codes[rows[part]].astype(np.float32)
-            scores[part] = np.einsum("ij,j->i", floats, query)
-        return scores * self._scales[rows]
+        return _kernel.scores(query, self.codes, self.scales, rows)
 
     def _check(self, codes: Codes, scales: Floats, owners: Ordinals) -> None:
         if codes.dtype != np.int8 or codes.shape[1:] != (self.dimension,):

@@ -22,12 +22,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mimir_core.index import _kernel
+
 Ordinals = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Steps = NDArray[np.int32]
 
 LEXICAL = 1.5
 """What one deviation of BM25 counts."""
+
+CURVES = {"dense": (0.717, 0.416), "lexical": (LEXICAL, 0.0)}
+"""What z and its square count, by channel."""
 
 LEAST_DEVIATION = 0.5
 """BM25's deviation counts as this over the root of the memories searched at least: among a handful,
@@ -41,9 +46,7 @@ SHARES = (0.4, 0.3, 0.3, 0.2)
 TERSE = 40
 """Terms up to which a turn gains its full share; above, 40 / terms of it."""
 
-
-_NONE = np.empty(0, np.int64)
-_SHARES = np.array(SHARES, np.float32)[:, None]
+_SHARES = np.array(SHARES, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +69,14 @@ class Channel:
 
     def worth(self, scores: Floats) -> Floats:
         """How surprising scores of this channel are; nothing below the mean counts."""
-        z = self._standard(scores)
-        worth: Floats
-        if self.name == "dense":
-            worth = z * (np.float32(0.717) + np.float32(0.416) * z)
-        else:
-            floor = self._standard(self.scores[NOISE_RANK - 1 : NOISE_RANK])
-            noise = np.float32(NOISE * floor[0]) if len(floor) else np.float32(0)
-            worth = np.float32(LEXICAL) * np.maximum(z - noise, np.float32(0))
-        return worth
+        slope, curve = CURVES[self.name]
+        return _kernel.worth(scores, self.mean, self.std, self._noise(), slope, curve)
 
-    def _standard(self, scores: Floats) -> Floats:
-        if not self.std:
-            return np.zeros(len(scores), np.float32)
-        z: Floats = (scores - np.float32(self.mean)) * np.float32(1 / self.std)
-        return np.maximum(z, np.float32(0), out=z)
+    def _noise(self) -> float:
+        """The standard score up to which BM25 says nothing."""
+        if self.name == "dense" or len(self.scores) < NOISE_RANK or not self.std:
+            return 0.0
+        return max(NOISE * (float(self.scores[NOISE_RANK - 1]) - self.mean) / self.std, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +96,16 @@ class Threads:
     lengths: Callable[[Ordinals], NDArray[np.uint32]]
     strength: float = 1.0
 
-    def around(self, ordinals: Ordinals) -> NDArray[np.int64]:
-        """The neighbours in the order of SHARES, int64 [4, m], -1 none."""
-        found = np.empty((4, len(ordinals)), np.int64)
-        for row, steps in enumerate((self.previous, self.next)):
-            one = found[row] = steps[ordinals]
-            found[row + 2] = np.where(one < 0, one, steps[one])
-        return found
+    def pool(self, named: Sequence[Ordinals], spreading: bool) -> Ordinals:
+        """The named memories and, if scores spread, those beside them that may be found."""
+        return _kernel.pool(named, self.previous, self.next, self.allowed, spreading)
 
-    def permitted(self, ordinals: Ordinals) -> Ordinals:
-        """Those that exist and may be found."""
-        found = ordinals[ordinals >= 0]
-        return found[self.allowed[found]]
+    def spread(self, pool: Ordinals, own: Floats) -> tuple[Floats, Ordinals]:
+        """What each memory of the pool gains of its neighbours, and which gave most."""
+        lengths = self.lengths(pool)
+        return _kernel.spread(
+            pool, own, self.previous, self.next, lengths, _SHARES, TERSE, self.strength
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +126,10 @@ class Ranking:
     ties: Floats
     sources: Ordinals
 
+    def best(self, count: int) -> Ordinals:
+        """Rows of the `count` highest totals, best first; ties as `ties` says, then the older."""
+        return _kernel.order(self.totals, self.ties, count)
+
 
 def fuse(
     channels: Sequence[Channel], threads: Threads, weights: Mapping[str, float] | None = None
@@ -141,10 +139,8 @@ def fuse(
     Args:
         weights: What each channel's worth is multiplied by, by its name; 1 if not given.
     """
-    pool = _distinct([channel.ordinals for channel in channels])
-    spreading = threads.strength > 0 and len(pool) > 0
-    if spreading:
-        pool = _distinct([pool, threads.permitted(threads.around(pool).ravel())])
+    spreading = threads.strength > 0 and any(len(channel.ordinals) for channel in channels)
+    pool = threads.pool([channel.ordinals for channel in channels], spreading)
     scores = [channel.score(pool) for channel in channels]
     worths = [channel.worth(each) for channel, each in zip(channels, scores, strict=True)]
     for at, channel in enumerate(channels):
@@ -155,7 +151,7 @@ def fuse(
     own, ties = sum(worths, nothing), scores[0] if scores else nothing
     if not spreading:
         return Ranking(pool, own, parts, ties, np.full(len(pool), -1, np.int64))
-    parts["spread"], sources = _spread(own, pool, threads)
+    parts["spread"], sources = threads.spread(pool, own)
     return Ranking(pool, own + parts["spread"], parts, ties, sources)
 
 
@@ -164,24 +160,3 @@ def alone(channel: Channel) -> Ranking:
     order = np.argsort(channel.ordinals)
     ordinals, scores = channel.ordinals[order], channel.scores[order]
     return Ranking(ordinals, scores, {channel.name: scores}, scores, np.full(len(order), -1))
-
-
-def _distinct(pieces: Sequence[Ordinals]) -> Ordinals:
-    """Each ordinal once, ascending; for a few hundred much sooner than `np.unique`."""
-    ordinals = np.concatenate([_NONE, *pieces])
-    ordinals.sort()
-    first = np.ones(len(ordinals), np.bool_)
-    np.not_equal(ordinals[1:], ordinals[:-1], out=first[1:])
-    return ordinals[first]
-
-
-def _spread(own: Floats, pool: Ordinals, threads: Threads) -> tuple[Floats, Ordinals]:
-    """What each memory of the pool gains of its neighbours, and which gave most."""
-    worth = np.zeros(len(threads.previous) + 1, np.float32)  # the last entry answers for -1
-    worth[pool] = own
-    neighbours = threads.around(pool)
-    gains = worth[neighbours] * _SHARES
-    best = gains.argmax(axis=0), np.arange(len(pool))
-    sources = np.where(gains[best] > 0, neighbours[best], -1)
-    need = threads.strength * TERSE / np.maximum(threads.lengths(pool), TERSE)
-    return gains.sum(axis=0) * need.astype(np.float32), sources

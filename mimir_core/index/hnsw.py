@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from mimir_core.errors import VaultDamaged
 from mimir_core.index import graph
 from mimir_core.index.columns import ERASED, Floats, Mask, Rows, VectorColumn, slices, unit
-from mimir_core.index.flat import best, check_request, contenders
+from mimir_core.index.flat import best, check_request, scan
 from mimir_core.index.graph import GraphState
 
 Progress = Callable[[int, int], object]
@@ -74,10 +74,10 @@ class HnswIndex:
         with self._lock:
             found = self._from_graph(direction, k, allowed)
             covered = 0 if found is None else self._covered
-        rows = contenders(self._column, direction, k, allowed, covered)
-        if found is not None:
-            rows = np.concatenate([found, rows])
-        return best(self._column, direction, k, rows)
+        scanned = scan(self._column, direction, k, allowed, covered)
+        if found is None:
+            return scanned
+        return best(self._column, direction, k, np.concatenate([found, scanned[0]]))
 
     def removed(self, rows: ArrayLike) -> None:
         """See `VectorIndex.removed`; again, or for rows never taken in, it does nothing."""

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from math import log1p
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimir_core.errors import InvalidArgument
+from mimir_core.index import _kernel
 from mimir_core.index.postings import Postings
 from mimir_core.index.terms import TermColumns
 
@@ -142,18 +141,16 @@ class LexicalIndex:
         documents, average_length = self._population(mask)
         if not codes:
             return _nothing(average_length)
-        postings = self._postings.gather(codes)
-        frequencies = [self._postings.document_frequency(code) for code in codes]
-        if mask is not None:
-            postings, frequencies = _permitted(postings, frequencies, mask)
-        idf = np.array([_idf(documents, frequency) for frequency in frequencies], np.float32)
-        impacts = _saturated(postings, average_length) * np.repeat(idf, frequencies)
-        ordinals = (postings >> 32).view(np.int64)
-        totals = self._added_up(ordinals, impacts)
-        found, scores = _best(ordinals, totals, k, len(codes))
-        mean, std = _moments(impacts, totals, documents)
+        self._forget_last()
+        if len(self._totals) < self.extent:
+            self._totals = np.zeros(self.extent + self.extent // 8 + 1024, np.float32)
+        lists = [self._postings.held(code) for code in codes]
+        found, total, squares, idf, self._touched = _kernel.bm25(
+            lists, mask, documents, average_length, K1, B, k, self._totals
+        )
+        mean, std = _moments(total, squares, documents)
         weights = self._last = TermWeights(np.array(codes, np.uint32), idf, average_length)
-        return LexicalHits(found, scores, mean, std, weights)
+        return LexicalHits(*found, mean, std, weights)
 
     def scores(self, weights: TermWeights, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of given memories under a search's statistics; 0 for removed ones.
@@ -190,48 +187,10 @@ class LexicalIndex:
             length = int(np.einsum("i,i->", self._postings.lengths(), mask))
         return documents, max(length, 1) / max(documents, 1)
 
-    def _added_up(
-        self, ordinals: NDArray[np.int64], impacts: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """For each posting, the score of its memory: the sum of all impacts on it."""
-        self._forget_last()
-        if len(self._totals) < self.extent:
-            self._totals = np.zeros(self.extent + self.extent // 8 + 1024, np.float32)
-        np.add.at(self._totals, ordinals, impacts)
-        self._touched = ordinals
-        return self._totals[ordinals]
-
     def _forget_last(self) -> None:
         """Back to no search at hand: its scores end with the next one, and with any change."""
         self._totals[self._touched] = 0
         self._touched, self._last = np.empty(0, np.int64), None
-
-
-def _permitted(
-    postings: NDArray[np.uint64], sizes: list[int], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint64], list[int]]:
-    """The postings of the memories to search, and how many of them each term keeps."""
-    permitted = mask[(postings >> 32).view(np.int64)]
-    ends = list(accumulate(sizes))
-    kept = [
-        int(np.count_nonzero(permitted[end - size : end]))
-        for size, end in zip(sizes, ends, strict=True)
-    ]
-    if sum(kept) < len(postings):
-        postings = postings[np.flatnonzero(permitted)]
-    return postings, kept
-
-
-def _idf(documents: int, frequency: int) -> float:
-    return log1p((documents - frequency + 0.5) / (frequency + 0.5))
-
-
-def _saturated(postings: NDArray[np.uint64], average_length: float) -> NDArray[np.float32]:
-    """The part of the score that repetitions and length decide, for packed postings."""
-    low = postings.astype(np.uint32)  # half as wide, and twice as fast from here on
-    tf = (low & 0xFF).astype(np.float32)
-    lengths = (low >> 8).astype(np.float32)
-    return _saturation(tf, lengths, average_length)
 
 
 def _saturation(
@@ -241,37 +200,11 @@ def _saturation(
     return tf / (norm + tf)
 
 
-def _moments(
-    impacts: NDArray[np.float32], totals: NDArray[np.float32], documents: int
-) -> tuple[float, float]:
-    """Mean and standard deviation over ``documents`` memories, from postings alone.
-
-    A memory's squared score is the sum of (impact x score) over its postings.
-    """
-    mean = float(impacts.sum()) / max(documents, 1)
-    square = float((impacts * totals).sum()) / max(documents, 1)
+def _moments(total: float, squares: float, documents: int) -> tuple[float, float]:
+    """Mean and standard deviation over `documents` scores, of their sum and sum of squares."""
+    mean, square = total / max(documents, 1), squares / max(documents, 1)
     variance = square - mean * mean
     return mean, variance**0.5 if variance > ROUNDING * square else 0.0
-
-
-def _best(
-    ordinals: NDArray[np.int64], totals: NDArray[np.float32], k: int, terms: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best distinct memories among postings.
-
-    A memory stands there once a term, so the k best lie within the best k x terms postings.
-    They are sorted as integers: the bits of a positive float, inverted, above the ordinal.
-    """
-    rank = len(totals) - k * terms
-    if rank > 0:
-        near = np.flatnonzero(totals >= np.partition(totals, rank)[rank])
-        ordinals, totals = ordinals[near], totals[near]
-    keys = (~totals.view(np.uint32)).astype(np.uint64) << 32 | ordinals.view(np.uint64)
-    keys.sort()
-    first = np.ones(len(keys), np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    keys = keys[first][:k]
-    return (keys & 0xFFFFFFFF).view(np.int64), (~(keys >> 32).astype(np.uint32)).view(np.float32)
 
 
 def _nothing(average_length: float) -> LexicalHits:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimir_core.index.columns import Rows, VectorColumn
-from mimir_core.index.rounding import Rounded, rough
+from mimir_core.index import _kernel
+from mimir_core.index.columns import Floats, Rows, VectorColumn
 
 SAMPLE = 512
 
@@ -31,14 +31,7 @@ class Population:
         self._codes = column.codes[rows]
         self._scales = column.scales[rows]
 
-    def moments(self, query: Rounded) -> tuple[float, float]:
-        """Mean and standard deviation of the cosines with a query; (0, 0) of no rows.
-
-        The query's rounding moves either by less than a hundredth of the deviation.
-        """
-        if not len(self._codes):
-            return 0.0, 0.0
-        scores = rough(query, self._codes, self._scales)
-        mean = float(np.add.reduce(scores)) / len(scores)
-        variance = float(np.einsum("i,i->", scores, scores)) / len(scores) - mean * mean
+    def moments(self, query: Floats) -> tuple[float, float]:
+        """Mean and standard deviation of the cosines with a unit query; (0, 0) of no rows."""
+        mean, variance = _kernel.moments(query, self._codes, self._scales)
         return mean, variance**0.5 if variance > ROUNDING else 0.0

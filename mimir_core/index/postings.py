@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,9 @@ class Postings:
         """Live memories that hold the term."""
         return len(self._lists[code])
 
-    def gather(self, codes: Sequence[int]) -> NDArray[np.uint64]:
-        """A copy of the postings of ``codes`` (at least one), one term after the other."""
-        return np.concatenate([np.frombuffer(self._lists[code], np.uint64) for code in codes])
+    def held(self, code: int) -> array[int]:
+        """The postings of a term; not to be written to."""
+        return self._lists[code]
 
     def live(self) -> NDArray[np.bool_]:
         """View [extent]: which ordinals are in the index."""

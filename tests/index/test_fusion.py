@@ -43,6 +43,13 @@ class Case:
         following[self.previous[followed]] = followed
         return following
 
+    def beside(self, at: int) -> tuple[int, int, int, int]:
+        """The turn before, the one after, two before and two after; -1 none."""
+        before, after = int(self.previous[at]), int(self.next[at])
+        farther = int(self.previous[before]) if before >= 0 else -1
+        later = int(self.next[after]) if after >= 0 else -1
+        return before, after, farther, later
+
     def channel(self, name: str, count: int) -> Channel:
         """A channel that names its `count` best; statistics over what may be found."""
         scores = self.dense if name == "dense" else self.lexical
@@ -101,11 +108,8 @@ def reference(case: Case) -> dict[int, float]:
                 own[at] += LEXICAL * max(z[at] - noise, 0)
     total = {}
     for at in inside:
-        before, after = int(case.previous[at]), int(case.next[at])
-        farther = int(case.previous[before]) if before >= 0 else -1
-        later = int(case.next[after]) if after >= 0 else -1
-        near = (before, after, farther, later)
-        gain = sum(share * own.get(other, 0) for share, other in zip(SHARES, near, strict=True))
+        near = zip(SHARES, case.beside(at), strict=True)
+        gain = sum(share * own.get(other, 0) for share, other in near)
         total[at] = own[at] + gain * TERSE / max(int(case.lengths[at]), TERSE)
     return total
 
@@ -145,8 +149,7 @@ def test_sources_are_neighbours(case: Case, count: int) -> None:
         assert (gain > 0) == (source >= 0)
         if source >= 0:
             assert case.allowed[source]
-            around = case.threads().around(np.array([at]))
-            assert source in around
+            assert source in case.beside(int(at))
 
 
 @given(cases())

@@ -67,10 +67,10 @@ def test_an_erased_vector_leaves_no_sketch() -> None:
     column = filled(vectors)
     index = SketchIndex(column)
     assert index.search(vectors[7], 1)[0].tolist() == [7]
-    assert index._bits[7].any()
+    assert index._sketches[7].any()
     column.zero(np.array([7]))
     index.removed([7])
-    assert not index._bits[7].any()
+    assert not index._sketches[7].any()
     assert 7 not in index.search(vectors[7], 50)[0]
 
 
@@ -138,7 +138,6 @@ class SketchMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "Machine" in request.node.nodeid:  # sketches and their limits at a size that runs fast
-        monkeypatch.setattr(sketch, "SKETCH_FROM", 50)
         monkeypatch.setattr(sketch, "CANDIDATES", 30)
         monkeypatch.setattr(sketch, "A_HIT", 2)
 
