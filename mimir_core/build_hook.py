@@ -68,6 +68,3 @@ def compile_kernel() -> None:
         options = {"build_ext": {"inplace": True, "build_temp": folder}}
         Distribution({"ext_modules": [extension], "options": options}).run_command("build_ext")
 
-
-if __name__ == "__main__":
-    compile_kernel()

@@ -17,7 +17,6 @@ from mimir_core.index.analysis import analyze
 from mimir_core.index.columns import VectorColumn, unit
 from mimir_core.index.fusion import LEAST_DEVIATION, Channel, Ranking, Threads, alone, fuse
 from mimir_core.index.preference import diverse, important, recent
-from mimir_core.index.rounding import Rounded, rough, rounded
 from mimir_core.intake import MAX_CONTENT_BYTES
 from mimir_core.reading import around, open_memory
 from mimir_core.results import Hit
@@ -140,10 +139,9 @@ def _dense(dense: Dense, vector: Floats, wanted: int) -> Channel:
     column = dense.held.column
     direction = unit(vector, column.dimension)
     owners, scores = _nearest(dense, direction, wanted)
-    query = rounded(direction)
-    mean, std = dense.population.moments(query)
+    mean, std = dense.population.moments(direction)
     return Channel(
-        "dense", owners, scores, mean, std, lambda wanted: _cosines(column, query, wanted)
+        "dense", owners, scores, mean, std, lambda wanted: _cosines(column, direction, wanted)
     )
 
 
@@ -161,26 +159,19 @@ def _nearest(dense: Dense, direction: Floats, wanted: int) -> tuple[Ordinals, Fl
         asked *= 4
 
 
-def _cosines(column: VectorColumn, query: Rounded, ordinals: Ordinals) -> Floats:
-    """The best cosine among the rows of each memory, ascending, and -1 for one without rows.
-
-    Of the rounded query, which is off by a thousandth: fusion asks for no more.
-    """
-
-    def cosines(rows: npt.NDArray[np.int64]) -> Floats:
-        return rough(query, column.codes[rows], column.scales[rows])
-
+def _cosines(column: VectorColumn, direction: Floats, ordinals: Ordinals) -> Floats:
+    """The best cosine among the rows of each memory, ascending, and -1 for one without rows."""
     found = np.full(len(ordinals), -1, np.float32)
     if column.one_each:
         rows = column.first_rows(ordinals)
         held = rows >= 0
         if held.all():
-            return cosines(rows)
-        found[held] = cosines(rows[held])
+            return column.scores(direction, rows)
+        found[held] = column.scores(direction, rows[held])
     else:
         rows = column.rows_of(ordinals)
         places = np.searchsorted(ordinals, column.owners[rows])
-        np.maximum.at(found, places, cosines(rows))
+        np.maximum.at(found, places, column.scores(direction, rows))
     return found
 
 
@@ -207,15 +198,15 @@ def _preferred(state: State, query: Query, ranking: Ranking) -> Floats:
     return totals
 
 
-def _best(searched: Searched, query: Query, ranking: Ranking) -> npt.NDArray[np.intp]:
+def _best(searched: Searched, query: Query, ranking: Ranking) -> Ordinals:
     """Rows of the ranking to return, best first; ties by the first channel, then the older."""
-    totals = ranking.totals
-    order = np.lexsort((-ranking.ties, -totals))
-    if not query.diversity or searched.dense is None or not len(order):
-        return order[: query.k]
-    order = order[: max(_DIVERSE, 4 * query.k)]
-    vectors = _vectors(searched.dense.held.column, ranking.ordinals[order])
-    return order[diverse(totals[order], vectors, query.k, query.diversity)]
+    if not query.diversity or searched.dense is None:
+        return ranking.best(query.k)
+    best = ranking.best(max(_DIVERSE, 4 * query.k))
+    if not len(best):
+        return best
+    vectors = _vectors(searched.dense.held.column, ranking.ordinals[best])
+    return best[diverse(ranking.totals[best], vectors, query.k, query.diversity)]
 
 
 def _vectors(column: VectorColumn, ordinals: Ordinals) -> Floats:
@@ -230,19 +221,17 @@ def _open(
     state: State, query: Query, ranking: Ranking, channels: list[Channel], best: list[int]
 ) -> list[Hit]:
     """The hits at these rows of the ranking, opened and authenticated."""
-    named = {channel.name: set(channel.ordinals.tolist()) for channel in channels}
-    parts = {name: part[best].tolist() for name, part in ranking.parts.items()}
-    ordinals, sources = ranking.ordinals[best].tolist(), ranking.sources[best].tolist()
-    scores = ranking.totals[best].tolist()
-    memories = {ordinal: open_memory(state, ordinal) for ordinal in ordinals}
+    named = [(channel.name, set(channel.ordinals.tolist())) for channel in channels]
+    arrays = ranking.ordinals, ranking.sources, ranking.totals, *ranking.parts.values()
+    columns = [array[best].tolist() for array in arrays]
+    memories = {ordinal: open_memory(state, ordinal) for ordinal in columns[0]}
     hits = []
-    for at, (ordinal, source) in enumerate(zip(ordinals, sources, strict=True)):
+    for ordinal, source, score, *shares in zip(*columns, strict=True):
+        parts = dict(zip(ranking.parts, shares, strict=True))
+        found_by = [name for name, found in named if ordinal in found] or ["spread"]
         sides = around(state, ordinal, query.neighbours) if query.neighbours else ((), ())
-        found_by = tuple(name for name, found in named.items() if ordinal in found)
-        channel = {name: part[at] for name, part in parts.items()}
         near = memories[source].id if source in memories else _id(state, source)
-        hit = Hit(memories[ordinal], scores[at], channel, found_by or ("spread",), *sides, near)
-        hits.append(hit)
+        hits.append(Hit(memories[ordinal], score, parts, tuple(found_by), *sides, near))
     return hits
 
 
