@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import time
 from collections import deque
@@ -155,8 +156,14 @@ def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray
         raise InvalidVector("a vector is a sequence of numbers")
     if array.shape != (count, space.dimension):
         raise InvalidVector(f"a vector of this space has {space.dimension} components")
-    with np.errstate(over="ignore"):
-        floats = array.astype(np.float32)
+    if array.dtype == np.float32:
+        floats = array
+        # Of a query it says at once that all is well; in cold caches the rest takes 40 us more.
+        if count == 1 and 0 < np.vdot(floats, floats) < math.inf:
+            return floats
+    else:
+        with np.errstate(over="ignore"):
+            floats = array.astype(np.float32)
     if not np.isfinite(floats).all():
         raise InvalidVector("a vector holds a number that is not finite")
     if not floats.any(axis=1).all():

@@ -18,17 +18,17 @@ Edges = Callable[[int], Sequence[tuple[EdgeKind, int | None]]]
 def open_memory(state: State, ordinal: int) -> Memory:
     """Opens a live node, authenticated. Raises VaultDamaged."""
     record = state.record(ordinal)
-    metadata = state.metadata(ordinal, record)
+    time, namespace, thread, key, metadata = state.described(ordinal, record)
     payload = open_payload(record, state.entry(ordinal))
     return Memory(
-        id=record.id.hex(),
-        content=payload.content,
-        time=from_micros(metadata.time),
-        namespace=metadata.namespace,
-        thread=metadata.thread_name,
-        key=metadata.key,
-        metadata=metadata.fields,
-        attachment=payload.attachment,
+        state.node_id(ordinal, record).hex(),
+        payload.content,
+        from_micros(time),
+        namespace,
+        thread,
+        key,
+        metadata,
+        payload.attachment,
     )
 
 

@@ -60,10 +60,11 @@ def check_namespace(value: object) -> Namespace:
 def _check_label(label: object) -> str:
     if not isinstance(label, str):
         raise InvalidNamespace("a namespace label is a string")
-    normal = unicodedata.normalize("NFC", label)
+    plain = label.isascii() and label.isprintable()  # in form C, and without such characters
+    normal = label if plain else unicodedata.normalize("NFC", label)
     if not normal or "." in normal:
         raise InvalidNamespace("a namespace label is not empty and holds no dot")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in normal):
+    if not plain and any(unicodedata.category(char) in ("Cc", "Cs") for char in normal):
         raise InvalidNamespace("a namespace label holds no control character or surrogate")
     if len(normal.encode()) > MAX_LABEL_BYTES:
         raise InvalidNamespace(f"a namespace label has at most {MAX_LABEL_BYTES} bytes of UTF-8")

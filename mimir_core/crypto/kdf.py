@@ -26,6 +26,7 @@ LANES_BOUNDS: Final = (1, 16)
 _SHA256: Final = SHA256()
 _HMAC_BLOCK: Final = 64
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_COUNTERS: Final = tuple(bytes((number,)) for number in range(1, 256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 _SETTINGS: Final = struct.Struct("<III4x16s")
 
@@ -51,8 +52,8 @@ def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
     key = prk.ljust(_HMAC_BLOCK, b"\0")
     inner, outer = key.translate(_INNER), key.translate(_OUTER)
     okm = block = b""
-    for counter in range(1, -(-length // 32) + 1):
-        block = sha256(inner + block + info + bytes((counter,))).digest()
+    for counter in _COUNTERS[: -(-length // 32)]:
+        block = sha256(inner + block + info + counter).digest()
         block = sha256(outer + block).digest()
         okm += block
     return okm[:length]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,6 @@ from mimir_core.types import EdgeKind, Namespace, Value, check_namespace
 
 Described: TypeAlias = tuple[int, Namespace, str | None, str | None, dict[str, Value]]
 """Time in microseconds since 1970 UTC, namespace, name of the thread, key, metadata."""
-
-_NAME: Final = itemgetter(0)
 
 __all__ = ["Catalog", "CatalogColumns", "CatalogRow", "FieldColumn"]
 
@@ -216,16 +213,13 @@ class Catalog:
 
     def metadata(self, ordinal: int) -> dict[str, Value]:
         """Returns a copy of the memory's metadata, by field name."""
-        held = [
-            (name, field.table.values[code])
-            for name, field in self._fields.items()
-            if (code := field.entry(ordinal)) >= 0
-        ]
-        held.sort(key=_NAME)
-        return {
-            name: deepcopy(value) if isinstance(value, (list, dict)) else value
-            for name, value in held
-        }
+        held: dict[str, Value] = {}
+        for name, field in self._fields.items():
+            code = field.entry(ordinal)
+            if code >= 0:
+                value = field.table.values[code]
+                held[name] = deepcopy(value) if isinstance(value, (list, dict)) else value
+        return held if len(held) < 2 else {name: held[name] for name in sorted(held)}
 
     def described(self, ordinal: int) -> Described | None:
         """Returns what is known of a memory beside its text, None once erased."""

@@ -26,7 +26,7 @@ from mimir_core.dag import (
 from mimir_core.dag.node import Link, Metadata
 from mimir_core.errors import InvalidArgument, VaultDamaged
 from mimir_core.index.analysis import analyze
-from mimir_core.index.catalog import Catalog
+from mimir_core.index.catalog import Catalog, Described
 from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow
 from mimir_core.index.lexical import LexicalIndex
 from mimir_core.index.speech import spoken
@@ -153,23 +153,27 @@ class State:
             raise VaultDamaged("the log holds another record than it should")
         return record
 
-    def metadata(self, ordinal: int, record: NodeRecord) -> Metadata:
-        """A live node's metadata. Raises VaultDamaged.
+    def described(self, ordinal: int, record: NodeRecord) -> Described:
+        """A live node's metadata, as the fields of `Metadata`. Raises VaultDamaged.
 
         The catalog holds it, opened and authenticated when it was loaded; only among very many
         fields is opening the record's own the quicker way.
         """
         catalog = self.catalog
         known = None if catalog.field_count > _MANY_FIELDS else catalog.described(ordinal)
-        return open_metadata(record, self.entry(ordinal)) if known is None else Metadata(*known)
+        if known is None:
+            opened = open_metadata(record, self.entry(ordinal))
+            fields = dict(opened.fields)
+            known = opened.time, opened.namespace, opened.thread_name, opened.key, fields
+        return known
 
-    def node_id(self, ordinal: int) -> bytes:
+    def node_id(self, ordinal: int, record: NodeRecord | None = None) -> bytes:
         """A node's id, 32 bytes, from its record; the last few thousand are remembered."""
         found = self._ids.get(ordinal)
         if found is None:
             if len(self._ids) >= _KEPT_IDS:
                 self._ids.clear()
-            found = self._ids[ordinal] = self.record(ordinal).id
+            found = self._ids[ordinal] = (record or self.record(ordinal)).id
         return found
 
     def find(self, node_id: bytes) -> int | None:

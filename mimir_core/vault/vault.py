@@ -106,8 +106,11 @@ class Vault:
         Raises:
             VaultClosed, VaultDamaged, VaultBusy, StorageFailed.
         """
-        with self._locked(), self._store.reading():
-            yield self._followed()
+        self._check_process()  # before the lock, which a lost thread may hold for ever
+        with self._lock:
+            self._check_open()
+            with self._store.reading():
+                yield self._followed()
 
     @contextmanager
     def exclusive(self) -> Iterator[State]:
@@ -253,11 +256,14 @@ class Vault:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self._check_process()  # before the lock, which a lost thread may hold for ever
+        self._check_process()  # as in `view`
         with self._lock:
-            if self._closed:
-                raise VaultClosed("the vault is closed")
+            self._check_open()
             yield
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise VaultClosed("the vault is closed")
 
     def _settle(self) -> None:
         """Lets a stored graph be attached before something is erased."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimir_core.dag import Link, NodeRecord, open_metadata, read_records, verify_node
+from mimir_core.dag import Link, Metadata, NodeRecord, open_metadata, read_records, verify_node
 from mimir_core.errors import VaultDamaged
 from mimir_core.vault.checkpoint import Progress
 from mimir_core.vault.container import Container
@@ -61,7 +61,7 @@ def _check_views(state: State, ordinal: int, record: NodeRecord, link: Link) -> 
         raise VaultDamaged("the catalog points at another record")
     if not state.is_erased(ordinal):
         metadata = open_metadata(record, state.entry(ordinal))
-        if state.metadata(ordinal, record) != metadata:
+        if Metadata(*state.described(ordinal, record)) != metadata:
             raise VaultDamaged("the catalog holds other metadata than the log")
     parents = [(parent.kind, state.find(parent.id)) for parent in link.parents]
     if sorted(parents, key=str) != sorted(state.catalog.parents(ordinal), key=str):
