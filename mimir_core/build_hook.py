@@ -61,7 +61,7 @@ def compile_kernel() -> None:
         KERNEL.replace("/", "."),
         sorted(str(path.relative_to(CORE.parent)) for path in sources.glob("*.cpp")),
         depends=[str(path) for path in sources.glob("*.hpp")],
-        cxx_std=20,
+        cxx_std=17,
         extra_compile_args=[] if sys.platform == "win32" else ["-O3", "-ffp-contract=off"],
     )
     with TemporaryDirectory() as folder:

@@ -6,13 +6,16 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <stdexcept>
 #include <vector>
+
+#if defined(_MSC_VER)
+#include <intrin.h>
+#endif
 
 namespace py = pybind11;
 
@@ -31,7 +34,7 @@ namespace py = pybind11;
 #else
 #define INLINE inline
 #define PREFETCH(address)
-#define ONES(word) std::popcount(word)
+#define ONES(word) static_cast<int>(__popcnt64(word))
 #endif
 
 // A C-contiguous array of exactly this type; nothing is converted.
