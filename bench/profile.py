@@ -21,6 +21,7 @@ from bench.latency import PROFILE, K, import_turns
 from bench.turns import PASSPHRASE, queries, read_turns
 from mimir_core import Mimir, MiniLM, recall, searched
 from mimir_core.index import fusion
+from mimir_core.index.columns import VectorColumn
 from mimir_core.index.lexical import LexicalIndex
 from mimir_core.index.moments import Population
 from mimir_core.index.vectors import VectorView
@@ -36,7 +37,7 @@ STAGES: dict[str, tuple[object, str]] = {
     "analysis": (recall, "analyze"),
     "lexical search": (LexicalIndex, "search"),
     "fusion": (recall, "fuse"),
-    "fusion: cosines": (recall, "_cosines"),
+    "fusion: cosines": (VectorColumn, "cosines"),
     "fusion: BM25": (LexicalIndex, "scores"),
     "fusion: neighbours": (fusion.Threads, "pool"),
     "fusion: spread": (fusion.Threads, "spread"),

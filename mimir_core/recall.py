@@ -141,7 +141,7 @@ def _dense(dense: Dense, vector: Floats, wanted: int) -> Channel:
     owners, scores = _nearest(dense, direction, wanted)
     mean, std = dense.population.moments(direction)
     return Channel(
-        "dense", owners, scores, mean, std, lambda wanted: _cosines(column, direction, wanted)
+        "dense", owners, scores, mean, std, lambda wanted: column.cosines(direction, wanted)
     )
 
 
@@ -157,22 +157,6 @@ def _nearest(dense: Dense, direction: Floats, wanted: int) -> tuple[Ordinals, Fl
         if len(first) >= wanted or len(rows) < asked:
             return owners[first[:wanted]], scores[first[:wanted]]
         asked *= 4
-
-
-def _cosines(column: VectorColumn, direction: Floats, ordinals: Ordinals) -> Floats:
-    """The best cosine among the rows of each memory, ascending, and -1 for one without rows."""
-    found = np.full(len(ordinals), -1, np.float32)
-    if column.one_each:
-        rows = column.first_rows(ordinals)
-        held = rows >= 0
-        if held.all():
-            return column.scores(direction, rows)
-        found[held] = column.scores(direction, rows[held])
-    else:
-        rows = column.rows_of(ordinals)
-        places = np.searchsorted(ordinals, column.owners[rows])
-        np.maximum.at(found, places, column.scores(direction, rows))
-    return found
 
 
 def _lexical(state: State, searched: Searched, text: str, wanted: int) -> Channel:
@@ -222,8 +206,8 @@ def _open(
 ) -> list[Hit]:
     """The hits at these rows of the ranking, opened and authenticated."""
     named = [(channel.name, set(channel.ordinals.tolist())) for channel in channels]
-    arrays = ranking.ordinals, ranking.sources, ranking.totals, *ranking.parts.values()
-    columns = [array[best].tolist() for array in arrays]
+    columns = [ranking.ordinals[best].tolist(), ranking.sources[best].tolist()]
+    columns += [part[best].tolist() for part in (ranking.totals, *ranking.parts.values())]
     memories = {ordinal: open_memory(state, ordinal) for ordinal in columns[0]}
     hits = []
     for ordinal, source, score, *shares in zip(*columns, strict=True):

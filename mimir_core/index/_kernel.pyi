@@ -18,6 +18,20 @@ def scores(
 ) -> NDArray[float32]:
     """Cosines of a unit query [dimension] with rows `codes * scales`, float32 [m]."""
 
+def cosines(
+    query: NDArray[float32],
+    codes: NDArray[int8],
+    scales: NDArray[float32],
+    owners: NDArray[uint32],
+    first: NDArray[int64],
+    ordinals: NDArray[int64],
+) -> NDArray[float32]:
+    """The best cosine among the rows that each ordinal owns, float32 [m], -1 without rows.
+
+    Args:
+        first: The first row of each ordinal, -1 none; an owner's rows are neighbours.
+    """
+
 def moments(
     query: NDArray[float32], codes: NDArray[int8], scales: NDArray[float32]
 ) -> tuple[float, float]:

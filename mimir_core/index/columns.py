@@ -225,6 +225,12 @@ class VectorColumn:
         """
         return _kernel.scores(query, self.codes, self.scales, rows)
 
+    def cosines(self, query: Floats, ordinals: Rows) -> Floats:
+        """The best score among the rows of each ordinal, float32 [m], -1 for one without rows."""
+        return _kernel.cosines(
+            query, self.codes, self.scales, self.owners, self._first, ordinals
+        )
+
     def _check(self, codes: Codes, scales: Floats, owners: Ordinals) -> None:
         if codes.dtype != np.int8 or codes.shape[1:] != (self.dimension,):
             raise InvalidVector(f"codes are int8 of {self.dimension} components")

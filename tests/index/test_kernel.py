@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mimir_core.index import _kernel
-from mimir_core.index.columns import VectorColumn, unit
+from mimir_core.index.columns import VectorColumn, quantize, unit
 
 from .vectors import clustered, filled, truth
 
@@ -58,6 +58,21 @@ def test_scores_are_cosines_with_the_stored_vectors(seed: int, rows: int, dimens
     found = _kernel.scores(query, column.codes, column.scales, wanted)
     exact = column.vectors(wanted).astype(np.float64) @ query.astype(np.float64)
     np.testing.assert_allclose(found, exact, atol=2e-6)
+
+
+@given(SEEDS, st.integers(1, 30))
+def test_cosines_are_the_best_of_what_each_memory_owns(seed: int, memories: int) -> None:
+    """Of one row or several; -1 for memories without rows, erased ones and strangers."""
+    random = np.random.default_rng(seed)
+    owners = np.repeat(random.permutation(memories), random.integers(0, 4, memories))
+    column = VectorColumn(70)
+    column.append(*quantize(random.normal(size=(len(owners), 70)) + 0.1), owners)
+    column.zero(np.flatnonzero(owners == 0))
+    query = unit(random.normal(size=70), 70)
+    ordinals = np.array([*range(memories), memories + 5000, -1])
+    scores = column.vectors(np.arange(len(owners))) @ query
+    expected = [max(scores[owners == o], default=-1.0) if o else -1.0 for o in ordinals.tolist()]
+    np.testing.assert_allclose(column.cosines(query, ordinals), expected, atol=1e-6)
 
 
 @given(SEEDS, st.integers(1, 400), st.sampled_from([1, 384, 1536, 8192]))

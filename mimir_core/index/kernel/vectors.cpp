@@ -264,6 +264,31 @@ Array<float> scores(const Array<float> &query, const Array<int8_t> &codes,
     return found;
 }
 
+Array<float> cosines(const Array<float> &query, const Array<int8_t> &codes,
+                     const Array<float> &scales, const Array<uint32_t> &owners,
+                     const Array<int64_t> &first, const Array<int64_t> &ordinals) {
+    const Column column = column_of(codes, scales);
+    require(owners.size() == column.rows, "owners are [n]");
+    std::vector<int64_t> rows;
+    std::vector<size_t> whose;
+    for (size_t at = 0; at < ordinals.size(); ++at) {
+        const auto ordinal = static_cast<size_t>(ordinals.data()[at]);  // below zero: beyond any
+        if (ordinal >= first.size() || first.data()[ordinal] < 0) continue;
+        auto row = static_cast<size_t>(first.data()[ordinal]);
+        for (; row < column.rows && owners.data()[row] == ordinal; ++row) {
+            rows.push_back(static_cast<int64_t>(row));
+            whose.push_back(at);
+        }
+    }
+    std::vector<float> scores(rows.size());
+    score(query_of(query, column), column, {rows.data(), rows.size(), 0}, scores.data());
+    Array<float> found(ordinals.size());
+    std::fill_n(found.writable(), found.size(), -1.0F);
+    for (size_t at = 0; at < rows.size(); ++at)
+        found.writable()[whose[at]] = std::max(found.writable()[whose[at]], scores[at]);
+    return found;
+}
+
 std::pair<double, double> moments(const Array<float> &query, const Array<int8_t> &codes,
                                   const Array<float> &scales) {
     const Column column = column_of(codes, scales);
@@ -323,6 +348,7 @@ py::tuple nearest(const Array<float> &query, Count k, const Array<int8_t> &codes
 void bind_vectors(py::module_ &module) {
     module.def("unit", &unit);
     module.def("scores", &scores);
+    module.def("cosines", &cosines);
     module.def("moments", &moments);
     module.def("sketch", &sketch);
     module.def("nearest", &nearest);
