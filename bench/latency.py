@@ -1,12 +1,14 @@
 """A text query to opened hits, each query embedding and then searching, as in use.
 
-Beside it, in the same run, what nothing can go below: embedding alone, and hnswlib alone.
+Beside it, in the same run, what nothing can go below: embedding alone, and hnswlib alone; and how
+fast the machine is, by AES-256-GCM over a mebibyte, which depends on nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from tqdm.auto import tqdm
 from bench.process import peak_rss_mb
 from bench.turns import PASSPHRASE, as_item, queries, read_turns
 from mimir_core import KdfProfile, Mimir, MiniLM
+from mimir_core.crypto.aead import KEY_SIZE, aes_gcm_seal
 from mimir_core.embedding import Vectors, VectorSpace
 from mimir_core.index.hnsw import EF, EF_CONSTRUCTION, M
 
@@ -31,6 +34,8 @@ TOKENS_22 = (
     "what did Ana say about the cat that slept on the warm router when it rained all last week"
 )
 """A question of 22 tokens, markers included."""
+
+_MEBIBYTE = bytes(1 << 20)
 
 PROFILE = KdfProfile.INSECURE_FOR_TESTS  # opening is timed beyond Argon2id
 
@@ -115,7 +120,17 @@ def measure(vault: Path, texts: list[str]) -> dict[str, float]:
         peak = peak_rss_mb()
         index = _hnswlib(mimir)
     alone = _best(lambda: _bare_round(index, embedder, texts))
-    return ours | alone | {"open_s": opened, "peak_rss_mb": peak}
+    return ours | alone | {"open_s": opened, "peak_rss_mb": peak, "aes_gcm_mib_us": _cipher_us()}
+
+
+def _cipher_us() -> float:
+    """Microseconds to seal a mebibyte, the median of a hundred."""
+    spent = []
+    for _ in range(100):
+        start = time.perf_counter()
+        aes_gcm_seal(os.urandom(KEY_SIZE), _MEBIBYTE, b"")
+        spent.append(1e6 * (time.perf_counter() - start))
+    return float(np.median(spent))
 
 
 def _best(measured: Callable[[], dict[str, float]]) -> dict[str, float]:
