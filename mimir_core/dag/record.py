@@ -26,6 +26,19 @@ class NodeRecord:
         """SHA-256 over the sealed parts, 32 bytes."""
         return self.parts.node_id
 
+    @classmethod
+    def decode(cls, data: bytes) -> NodeRecord:
+        """Raises ValueError if `data` is not exactly one record of a node."""
+        if len(data) < _NODE.size:
+            raise ValueError("truncated record")
+        length, kind, uid, commitment, link, metadata, payload = _NODE.unpack_from(data)
+        first = _NODE.size + link
+        second = first + metadata
+        if kind != _TYPE_NODE or not len(data) == _LENGTH.size + length == second + payload:
+            raise ValueError("not a record of a node, or of the wrong length")
+        sealed = data[_NODE.size : first], data[first:second], data[second:]
+        return cls(SealedParts(uid, commitment, *sealed))
+
     def encode(self) -> bytes:
         parts = self.parts
         sizes = len(parts.link), len(parts.metadata), len(parts.payload)
@@ -63,7 +76,7 @@ def read_record(data: bytes) -> Record:
         if length != len(data) - _LENGTH.size:
             raise ValueError("record of the wrong length")
         if kind == _TYPE_NODE:
-            return _decode_node(data)
+            return NodeRecord.decode(data)
         if kind == _TYPE_ERASURE:
             return _decode_erasure(data)
     except struct.error as error:
@@ -84,16 +97,6 @@ def read_records(data: bytes) -> Iterator[tuple[int, Record]]:
         size = _LENGTH.size + _LENGTH.unpack_from(data, position)[0]
         yield size, read_record(data[position : position + size])
         position += size
-
-
-def _decode_node(data: bytes) -> NodeRecord:
-    _, _, uid, commitment, link, metadata, payload = _NODE.unpack_from(data)
-    first = _NODE.size + link
-    second = first + metadata
-    if len(data) != second + payload:
-        raise ValueError("node record of the wrong length")
-    sealed = data[_NODE.size : first], data[first:second], data[second:]
-    return NodeRecord(SealedParts(uid, commitment, *sealed))
 
 
 def _decode_erasure(data: bytes) -> ErasureRecord:

@@ -174,13 +174,10 @@ class Catalog:
             },
         ).compact()
 
-    def offset(self, ordinal: int) -> int:
-        """Returns where the memory's log record begins, in bytes."""
-        return self._end.view.item(ordinal) - self._size.view.item(ordinal)
-
-    def size(self, ordinal: int) -> int:
-        """Returns the bytes of the memory's log record."""
-        return self._size.view.item(ordinal)
+    def span(self, ordinal: int) -> tuple[int, int]:
+        """Returns where the memory's log record begins and its size, in bytes."""
+        size = self._size.view.item(ordinal)
+        return self._end.view.item(ordinal) - size, size
 
     @property
     def live(self) -> Bools:
@@ -206,11 +203,6 @@ class Catalog:
         """Returns the memory's key, None if it has none."""
         return self._keys[ordinal]
 
-    @property
-    def field_count(self) -> int:
-        """How many metadata fields live memories have: what `metadata` looks through."""
-        return len(self._fields)
-
     def metadata(self, ordinal: int) -> dict[str, Value]:
         """Returns a copy of the memory's metadata, by field name."""
         held: dict[str, Value] = {}
@@ -221,11 +213,14 @@ class Catalog:
                 held[name] = deepcopy(value) if isinstance(value, (list, dict)) else value
         return held if len(held) < 2 else {name: held[name] for name in sorted(held)}
 
-    def described(self, ordinal: int) -> Described | None:
-        """Returns what is known of a memory beside its text, None once erased."""
+    def described(self, ordinal: int, most: int) -> Described | None:
+        """Returns what is known of a memory beside its text, None once erased.
+
+        None also where live memories have more than `most` fields of metadata to look through.
+        """
         code, thread = self._namespace.view.item(ordinal), self._thread.view.item(ordinal)
         namespace = None if code < 0 else self._namespaces.values[code]
-        if namespace is None:
+        if namespace is None or len(self._fields) > most:
             return None
         name = None if thread < 0 else self._threads.names[thread]
         time, key = self._time.view.item(ordinal), self._keys[ordinal]

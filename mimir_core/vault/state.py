@@ -20,7 +20,6 @@ from mimir_core.dag import (
     open_link,
     open_metadata,
     open_payload,
-    read_record,
     read_records,
 )
 from mimir_core.dag.node import Link, Metadata
@@ -144,14 +143,15 @@ class State:
 
     def record(self, ordinal: int) -> NodeRecord:
         """A node's record from the log. Raises VaultDamaged."""
-        offset, size = self.catalog.offset(ordinal), self.catalog.size(ordinal)
+        offset, size = self.catalog.span(ordinal)
+        index, start = divmod(offset, CONTENT_SIZE)
+        data = self.container.read_cached(Stream.LOG, index)[start : start + size]
+        if len(data) < size:
+            data = self._across_blocks(offset, size)
         try:
-            record = read_record(self._cached_log(offset, size))
+            return NodeRecord.decode(data)
         except ValueError as error:
             raise VaultDamaged("the log does not hold the record it should") from error
-        if not isinstance(record, NodeRecord):
-            raise VaultDamaged("the log holds another record than it should")
-        return record
 
     def described(self, ordinal: int, record: NodeRecord) -> Described:
         """A live node's metadata, as the fields of `Metadata`. Raises VaultDamaged.
@@ -159,8 +159,7 @@ class State:
         The catalog holds it, opened and authenticated when it was loaded; only among very many
         fields is opening the record's own the quicker way.
         """
-        catalog = self.catalog
-        known = None if catalog.field_count > _MANY_FIELDS else catalog.described(ordinal)
+        known = self.catalog.described(ordinal, _MANY_FIELDS)
         if known is None:
             opened = open_metadata(record, self.entry(ordinal))
             fields = dict(opened.fields)
@@ -196,19 +195,18 @@ class State:
         first, start = divmod(offset, CONTENT_SIZE)
         indexes = range(first, -(-(offset + size) // CONTENT_SIZE))
         blocks = self.container.read_many(Stream.LOG, indexes)
-        return _whole(b"".join(blocks)[start : start + size], size)
+        data = b"".join(blocks)[start : start + size]
+        if len(data) != size:
+            raise VaultDamaged("the log is shorter than the root says")
+        return data
 
     # Internals
 
-    def _cached_log(self, offset: int, size: int) -> bytes:
-        """The same from blocks kept in memory; most records lie in one."""
-        index, start = divmod(offset, CONTENT_SIZE)
-        data = self.container.read_cached(Stream.LOG, index)[start : start + size]
-        if len(data) < size:
-            indexes = range(index, -(-(offset + size) // CONTENT_SIZE))
-            blocks = [self.container.read_cached(Stream.LOG, index) for index in indexes]
-            data = b"".join(blocks)[start : start + size]
-        return _whole(data, size)
+    def _across_blocks(self, offset: int, size: int) -> bytes:
+        first, start = divmod(offset, CONTENT_SIZE)
+        indexes = range(first, -(-(offset + size) // CONTENT_SIZE))
+        blocks = [self.container.read_cached(Stream.LOG, index) for index in indexes]
+        return b"".join(blocks)[start : start + size]
 
     def _load_keybook(self, indexes: Iterable[int]) -> None:
         self.keybook += b"".join(self.container.read_many(Stream.KEYBOOK, indexes))
@@ -252,7 +250,7 @@ class State:
 
     def _end_of_catalog(self) -> int:
         last = len(self.catalog) - 1
-        return 0 if last < 0 else int(self.catalog.offset(last) + self.catalog.size(last))
+        return 0 if last < 0 else sum(self.catalog.span(last))
 
     def _replay(self, start: int) -> None:
         """Applies the log from byte `start` on; nodes the catalog already has are not repeated."""
@@ -343,9 +341,3 @@ class State:
         self.catalog.erase(ordinals)
         for space in self.spaces:
             space.erase(ordinals)
-
-
-def _whole(data: bytes, size: int) -> bytes:
-    if len(data) != size:
-        raise VaultDamaged("the log is shorter than the root says")
-    return data

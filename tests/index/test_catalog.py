@@ -85,7 +85,7 @@ def check_spans(catalog: Catalog, oracle: list[CatalogRow]) -> None:
     end = 0
     for ordinal, row in enumerate(oracle):
         end += row.gap + row.size
-        assert (catalog.offset(ordinal), catalog.size(ordinal)) == (end - row.size, row.size)
+        assert catalog.span(ordinal) == (end - row.size, row.size)
         same = [i for i, other in enumerate(oracle) if other.prefix == row.prefix]
         assert catalog.find(row.prefix).tolist() == same
     assert catalog.find(77).tolist() == []

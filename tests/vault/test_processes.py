@@ -50,6 +50,18 @@ def test_handles_follow_each_other(mimir: Mimir, path: Path) -> None:
         assert other.verify().ok
 
 
+def test_kept_blocks_are_those_of_the_newest_commit(mimir: Mimir, path: Path) -> None:
+    """A block of the log that was kept in memory is read anew once any handle has changed it."""
+    with reopen(path) as other:
+        ids: list[str] = []
+        for number in range(6):
+            writer, reader = (mimir, other) if number % 2 else (other, mimir)
+            ids.append(writer.remember(f"turn {number} " + "x" * 5_000 * (number % 3)))
+            for handle in (writer, reader):  # both keep the last block, which the next turn changes
+                found = handle.get_many(ids)
+                assert [turn and int(turn.text.split()[1]) for turn in found] == [*range(len(ids))]
+
+
 def test_a_follower_takes_many_changes_at_once(mimir: Mimir, path: Path) -> None:
     """A handle that slept through batches, forgets, checkpoints and growth wakes up right."""
     with reopen(path) as sleeper:
