@@ -7,13 +7,12 @@ import struct
 import unicodedata
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import sha256
 from typing import Final
 
 from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from mimir_core.errors import InvalidArgument, KdfOutOfBounds
 
@@ -24,10 +23,6 @@ PASSES_BOUNDS: Final = (3, 16)
 LANES_BOUNDS: Final = (1, 16)
 
 _SHA256: Final = SHA256()
-_HMAC_BLOCK: Final = 64
-_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
-_COUNTERS: Final = tuple(bytes((number,)) for number in range(1, 256))
-_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 _SETTINGS: Final = struct.Struct("<III4x16s")
 
 
@@ -37,26 +32,8 @@ def hkdf_extract(salt: bytes, ikm: bytes) -> bytes:
 
 
 def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
-    """HKDF-Expand with SHA-256 (RFC 5869, 2.3): `length` bytes, 1 to 8,160.
-
-    Args:
-        prk: A pseudorandom key of 32 to 64 bytes.
-
-    Raises:
-        ValueError: The key or the length lies outside its bounds.
-    """
-    if not (32 <= len(prk) <= _HMAC_BLOCK and 1 <= length <= 8_160):
-        raise ValueError("HKDF-Expand with a key or a length out of bounds")
-    # HMAC (RFC 2104) over hashlib: with the caches emptied by an embedding, the first key takes
-    # 43 us this way, and 80 through OpenSSL's HMAC, be it by `cryptography` or by `hmac.digest`.
-    key = prk.ljust(_HMAC_BLOCK, b"\0")
-    inner, outer = key.translate(_INNER), key.translate(_OUTER)
-    okm = block = b""
-    for counter in _COUNTERS[: -(-length // 32)]:
-        block = sha256(inner + block + info + counter).digest()
-        block = sha256(outer + block).digest()
-        okm += block
-    return okm[:length]
+    """HKDF-Expand with SHA-256 (RFC 5869, 2.3): `length` bytes, 1 to 8,160."""
+    return HKDFExpand(_SHA256, length, info).derive(prk)
 
 
 class KdfProfile(Enum):
