@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from bench.latency import PROFILE, reporter
 from bench.turns import PASSPHRASE, read_lines
 from mimir_core import Item, Mimir
+from mimir_core.cli.times import read_time
 from mimir_core.errors import InvalidArgument
 
 CUTS = (1, 5, 10, 20)
@@ -53,14 +54,17 @@ def as_item(turn: Mapping[str, Any]) -> Item:
     conversation, session = str(turn["conversation"]), turn.get("session")
     fields = {name: turn[name] for name in ("speaker", "session") if turn.get(name) is not None}
     when = turn.get("time")
-    iso = isinstance(when, str) and "T" in when
+    try:
+        time = read_time(when) if when else None
+    except InvalidArgument:
+        time, fields = None, {**fields, "time_text": when}
     return Item(
         turn["text"],
         namespace=(conversation,),
         thread=conversation if session is None else f"{conversation}/{session}",
         key=str(turn["id"]),
-        time=when if iso else None,
-        metadata=fields if iso or when is None else {**fields, "time_text": when},
+        time=time,
+        metadata=fields,
     )
 
 

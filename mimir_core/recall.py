@@ -15,6 +15,7 @@ from mimir_core.embedding import VectorSpace
 from mimir_core.errors import InvalidArgument, InvalidText
 from mimir_core.index.analysis import analyze
 from mimir_core.index.columns import VectorColumn, unit
+from mimir_core.index.cues import DATED, TELLING, TIME_WORDS, asks_when, dates, within
 from mimir_core.index.fusion import LEAST_DEVIATION, Channel, Ranking, Threads, alone, fuse
 from mimir_core.index.preference import diverse, important, recent
 from mimir_core.intake import MAX_CONTENT_BYTES
@@ -32,6 +33,7 @@ MAX_K = 10_000
 MAX_NEIGHBOURS = 100
 MAX_WEIGHT = 100.0
 _CANDIDATES = 30
+_TIME_TERMS = analyze(TIME_WORDS)
 _DIVERSE = 50  # diversity chooses among so many of the best, or 4 k
 
 
@@ -122,6 +124,7 @@ def recall(
     if query.mode == "hybrid":
         weights = {"dense": 2 * query.balance, "lexical": 2 * (1 - query.balance)}
         ranking = fuse(channels, _threads(state, searched, query.spread), weights)
+        ranking = _timed(state, query.text, ranking)
     else:
         ranking = alone(channels[0]) if channels else fuse([], _threads(state, searched, 0))
     ranking = replace(ranking, totals=_preferred(state, query, ranking))
@@ -168,8 +171,22 @@ def _lexical(state: State, searched: Searched, text: str, wanted: int) -> Channe
         hits.scores,
         hits.mean,
         max(hits.std, LEAST_DEVIATION / max(searched.count, 1) ** 0.5),
-        lambda ordinals: state.lexical.scores(hits.weights, ordinals),
+        lambda ordinals: state.lexical.scores(hits, ordinals),
     )
+
+
+def _timed(state: State, question: str, ranking: Ranking) -> Ranking:
+    """The ranking, raised where a memory's time, or what it tells of time, is asked for."""
+    named, when, ordinals = dates(question), asks_when(question), ranking.ordinals
+    if not named and not when:
+        return ranking
+    gain = np.zeros(len(ordinals), np.float32)
+    if named:
+        gain += DATED * within(state.catalog.times[ordinals], named)
+    if when:
+        gain += TELLING * state.lexical.holding(_TIME_TERMS, ordinals)
+    gain *= ranking.totals
+    return replace(ranking, totals=ranking.totals + gain, parts={**ranking.parts, "time": gain})
 
 
 def _preferred(state: State, query: Query, ranking: Ranking) -> Floats:

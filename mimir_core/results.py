@@ -57,8 +57,9 @@ class Hit:
         memory: The opened memory.
         score: Larger is better; comparable within one result only.
         channels: What each channel contributed. In hybrid recall `dense` and `lexical` (standard
-            scores over the namespace searched) and `spread` (what neighbours in the thread
-            gave); else the one channel's own score, a cosine or BM25.
+            scores over the namespace searched), `spread` (what neighbours in the thread gave)
+            and, where the question names a date or asks when, `time`; else the one channel's
+            own score, a cosine or BM25.
         found_by: The channels that put it among the candidates.
         before, after: Neighbours in the thread, nearest last and first, where asked for.
     """

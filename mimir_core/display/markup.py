@@ -12,7 +12,9 @@ from html import escape
 MAX_SHOWN = 600
 """Characters of a text that a notebook shows."""
 
-CHANNEL_COLOURS = {"dense": "#4f86c6", "lexical": "#d98032", "spread": "#4ea36b"}
+CHANNEL_COLOURS = {
+    "dense": "#4f86c6", "lexical": "#d98032", "spread": "#4ea36b", "time": "#9a6fc0"
+}  # fmt: skip
 GREY = "#8a8a8a"
 
 # `.mimir.mimir` outweighs the rules that notebooks have for the output of cells.

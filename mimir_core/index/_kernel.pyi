@@ -69,14 +69,12 @@ def bm25(
     b: float,
     k: int,
     totals: NDArray[float32],
-) -> tuple[
-    tuple[NDArray[int64], NDArray[float32]], float, float, NDArray[float32], NDArray[int64]
-]:
+) -> tuple[tuple[NDArray[int64], NDArray[float32]], float, float, NDArray[int64]]:
     """Adds each memory's score to `totals`, which is zero where nothing was added.
 
     Returns:
-        The k best memories and their scores; sum and sum of squares of all scores; the terms'
-        idf; which entries of `totals` were written.
+        The k best memories and their scores; sum and sum of squares of all scores; which entries
+        of `totals` were written.
     """
 
 def pool(

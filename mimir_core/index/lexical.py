@@ -34,24 +34,7 @@ ROUNDING = 1e-6
 """A variance below this part of the mean square is what float32 sums leave of none."""
 
 
-@dataclass(frozen=True, slots=True)
-class TermWeights:
-    """What the terms of one query weigh in the set that it searched.
-
-    Valid until the index changes.
-
-    Attributes:
-        codes: uint32 [t], the index's numbers of the terms.
-        idf: float32 [t].
-        average_length: Terms in a memory, on average.
-    """
-
-    codes: NDArray[np.uint32]
-    idf: NDArray[np.float32]
-    average_length: float
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LexicalHits:
     """The best memories, best first; equal scores in ordinal order.
 
@@ -60,14 +43,12 @@ class LexicalHits:
         scores: float32 [h], above 0.
         mean: Mean score of all memories searched, those without any term counting as 0.
         std: Standard deviation of the same.
-        weights: For `LexicalIndex.scores` of other memories under the same statistics.
     """
 
     ordinals: NDArray[np.int64]
     scores: NDArray[np.float32]
     mean: float
     std: float
-    weights: TermWeights
 
 
 class LexicalIndex:
@@ -80,7 +61,7 @@ class LexicalIndex:
         self._postings = Postings()
         self._totals = np.zeros(0, np.float32)  # of each memory in the last search, else 0
         self._touched = np.empty(0, np.int64)
-        self._last: TermWeights | None = None
+        self._last: LexicalHits | None = None
 
     def __len__(self) -> int:
         """Live memories, those without terms included."""
@@ -139,33 +120,34 @@ class LexicalIndex:
         codes = self._postings.codes(terms)
         mask = None if allowed is None else self._narrowed(allowed)
         documents, average_length = self._population(mask)
-        if not codes:
-            return _nothing(average_length)
         self._forget_last()
         if len(self._totals) < self.extent:
             self._totals = np.zeros(self.extent + self.extent // 8 + 1024, np.float32)
         lists = [self._postings.held(code) for code in codes]
-        found, total, squares, idf, self._touched = _kernel.bm25(
+        found, total, squares, self._touched = _kernel.bm25(
             lists, mask, documents, average_length, K1, B, k, self._totals
         )
         mean, std = _moments(total, squares, documents)
-        weights = self._last = TermWeights(np.array(codes, np.uint32), idf, average_length)
-        return LexicalHits(*found, mean, std, weights)
+        self._last = LexicalHits(*found, mean, std)
+        return self._last
 
-    def scores(self, weights: TermWeights, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of given memories under a search's statistics; 0 for removed ones.
+    def scores(self, hits: LexicalHits, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What given memories score in the last search, float32 [n]; outside its mask 0.
 
-        Those of the last search are at hand, for the memories that it was allowed to find; memories
-        outside its mask may score 0.
+        Raises:
+            InvalidArgument: the index was searched or changed since.
         """
-        if weights is self._last:
-            return self._totals[ordinals]
+        if hits is not self._last:
+            raise InvalidArgument("these hits are not those of the last search")
+        return self._totals[ordinals]
+
+    def holding(
+        self, terms: Sequence[str], ordinals: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Which of given memories hold one of the ``terms``, bool [n]; removed ones hold none."""
         places, codes, counts = self._postings.rows(ordinals)
-        cells, terms = np.nonzero((codes[:, None] == weights.codes) & (counts > 0)[:, None])
-        places, tf = places[cells], counts[cells].astype(np.float32)
-        lengths = self._postings.lengths()[ordinals[places]].astype(np.float32)
-        impacts = weights.idf[terms] * _saturation(tf, lengths, weights.average_length)
-        return np.bincount(places, impacts, len(ordinals)).astype(np.float32)
+        held = np.isin(codes, self._postings.codes(terms)) & (counts > 0)
+        return np.bincount(places[held], minlength=len(ordinals)) > 0
 
     def lengths(self, ordinals: NDArray[np.int64]) -> NDArray[np.uint32]:
         """How many terms given memories hold; 0 for removed ones."""
@@ -193,21 +175,8 @@ class LexicalIndex:
         self._touched, self._last = np.empty(0, np.int64), None
 
 
-def _saturation(
-    tf: NDArray[np.float32], lengths: NDArray[np.float32], average_length: float
-) -> NDArray[np.float32]:
-    norm = lengths * np.float32(K1 * B / average_length) + np.float32(K1 * (1 - B))
-    return tf / (norm + tf)
-
-
 def _moments(total: float, squares: float, documents: int) -> tuple[float, float]:
     """Mean and standard deviation over `documents` scores, of their sum and sum of squares."""
     mean, square = total / max(documents, 1), squares / max(documents, 1)
     variance = square - mean * mean
     return mean, variance**0.5 if variance > ROUNDING * square else 0.0
-
-
-def _nothing(average_length: float) -> LexicalHits:
-    scores = np.empty(0, np.float32)
-    weights = TermWeights(np.empty(0, np.uint32), scores, average_length)
-    return LexicalHits(np.empty(0, np.int64), scores, 0.0, 0.0, weights)

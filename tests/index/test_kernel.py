@@ -161,14 +161,13 @@ def test_bm25_is_the_formula(
         for term in terms
     ]
     totals = np.zeros(len(lengths) + 3, np.float32)
-    (ordinals, scores), total, squares, idf, touched = _kernel.bm25(
+    (ordinals, scores), total, squares, touched = _kernel.bm25(
         packed, mask, documents, average, k1, b, k, totals
     )
     expected: dict[int, float] = {}
-    for at, term in enumerate(terms):
+    for term in terms:
         kept = {m: tf for m, tf in term.items() if inside[m]}
         weight = math.log1p((documents - len(kept) + 0.5) / (len(kept) + 0.5))
-        assert idf[at] == pytest.approx(weight, abs=1e-5)
         for m, tf in kept.items():
             norm = k1 * (1 - b + b * int(lengths[m]) / average)
             expected[m] = expected.get(m, 0) + weight * tf / (norm + tf)

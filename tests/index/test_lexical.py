@@ -181,10 +181,18 @@ class IndexMachine(RuleBasedStateMachine):
         """Scores of named memories are those of the search; removed ones score 0."""
         removed = set(range(self.end)) - set(self.memories)
         ordinals = sorted(removed | set(expected))
-        scores = self.index.scores(hits.weights, np.array(ordinals, np.int64))
+        scores = self.index.scores(hits, np.array(ordinals, np.int64))
         assert scores.dtype == np.float32
         wanted = [expected.get(number, 0.0) for number in ordinals]
         np.testing.assert_allclose(scores, wanted, rtol=1e-5)
+
+    @precondition(lambda self: self.end)
+    @rule(query=memory_terms)
+    def hold(self, query: list[str]) -> None:
+        """Those that hold a term are named, and no removed one."""
+        found = self.index.holding([*query, "unknown"], np.arange(self.end))
+        held = [bool({*query} & {*self.memories.get(at, [])}) for at in range(self.end)]
+        assert found.tolist() == held
 
     @invariant()
     def knows_its_memories(self) -> None:
@@ -269,7 +277,7 @@ def test_nothing_to_search_for(query: list[str]) -> None:
     index.add(0, TermColumns.of([["fog"], []]))
     hits = index.search(query, 5)
     assert (len(hits.ordinals), len(hits.scores), hits.mean, hits.std) == (0, 0, 0.0, 0.0)
-    assert index.scores(hits.weights, np.array([0, 1])).tolist() == [0.0, 0.0]
+    assert index.scores(hits, np.array([0, 1])).tolist() == [0.0, 0.0]
 
 
 def test_an_empty_index_and_an_empty_mask_find_nothing() -> None:
@@ -285,6 +293,19 @@ def refused(index: LexicalIndex, mask: NDArray[np.bool_] | None, k: int) -> None
     """The search is refused with a typed error."""
     with pytest.raises(InvalidArgument):
         index.search(["fog"], k, mask)
+
+
+def test_scores_are_those_of_the_last_search_only() -> None:
+    """Hits of an earlier search, or of before a change, name no scores any more."""
+    index = LexicalIndex()
+    index.add(0, TermColumns.of([["fog"], ["gale"]]))
+    first = index.search(["fog"], 1)
+    second = index.search(["gale"], 1)
+    assert index.scores(second, np.array([0, 1]))[0] == 0
+    for stale in (first, second):
+        with pytest.raises(InvalidArgument):
+            index.scores(stale, np.array([0]))
+        index.add(index.extent, TermColumns.of([["crew"]]))
 
 
 def test_bad_arguments_are_refused_and_change_nothing() -> None:

@@ -147,6 +147,31 @@ def test_an_erased_neighbour_gives_nothing(mimir: Mimir) -> None:
         assert hit.id != answer or hit.channels["spread"] == 0
 
 
+def test_a_named_date_raises_what_was_remembered_then(mimir: Mimir) -> None:
+    """Of equal texts the one from the named day comes first; single channels are not moved."""
+    times = [dt.datetime(2024, month, 9, tzinfo=dt.UTC) for month in range(1, 7)]
+    ids = mimir.remember_many([Item("a walk by the lake", time=time) for time in times])
+    mimir.remember_many([Item(f"number {number}") for number in range(40)])
+    for question in ("a walk in March", "the lake on 9 March 2024", "walk 2024-03-09"):
+        first, second = mimir.recall(question, k=2)
+        assert first.id == ids[2]
+        assert first.channels["time"] > 0 == second.channels["time"]
+        assert first.score == pytest.approx(sum(first.channels.values()))
+    assert "time" not in mimir.recall("a walk by the lake")[0].channels
+    assert mimir.recall("a walk in March", k=1, mode="lexical")[0].id == ids[0]
+
+
+def test_when_raises_what_tells_of_time(mimir: Mimir) -> None:
+    """Asked when, a text gains half of its worth if it says when; asked how, nothing."""
+    texts = ("cat slept well", "cat slept yesterday")
+    plain, telling = mimir.remember_many([Item(text) for text in texts])[:2]
+    mimir.remember_many([Item(f"number {number}") for number in range(40)])
+    hits = {hit.id: hit for hit in mimir.recall("when did cat sleep")}
+    assert hits[plain].channels["time"] == 0
+    assert hits[telling].channels["time"] == pytest.approx(hits[telling].score / 3)
+    assert all("time" not in hit.channels for hit in mimir.recall("how did cat sleep"))
+
+
 def test_diversity_passes_over_what_is_alike(mimir: Mimir) -> None:
     """With diversity the second hit is another text than the first; without, its twin."""
     twins = mimir.remember_many([Item("cat cat cat dog"), Item("cat cat cat dog")])

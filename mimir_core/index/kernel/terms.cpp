@@ -75,16 +75,16 @@ py::tuple bm25(const py::object &postings, const std::optional<Array<bool>> &mas
     auto lists = lists_of(buffers, mask ? mask->size() : extent, mask);
     size_t size = 0;
     for (const auto &list : lists) size += list.count;
-    std::vector<float> found(size), idf;
+    std::vector<float> found(size);
     std::vector<int64_t> touched;
     float *total = totals.writable(), *part = found.data();
     const double norm = k1 * b / average_length;
     double sum = 0, squares = 0;
     for (const auto &list : lists) {
         const auto frequency = static_cast<double>(list.count);
-        idf.push_back(static_cast<float>(
-            std::log1p((static_cast<double>(documents.value) - frequency + 0.5) / (frequency + 0.5))));
-        impacts(list.postings, list.count, idf.back(), static_cast<float>(norm),
+        const double idf = std::log1p(
+            (static_cast<double>(documents.value) - frequency + 0.5) / (frequency + 0.5));
+        impacts(list.postings, list.count, static_cast<float>(idf), static_cast<float>(norm),
                 static_cast<float>(k1 * (1 - b)), part);
         for (size_t at = 0; at < list.count; ++at) {
             const uint32_t ordinal = ordinal_of(list.postings[at]);
@@ -96,7 +96,7 @@ py::tuple bm25(const py::object &postings, const std::optional<Array<bool>> &mas
     }
     for (const int64_t ordinal : touched)
         squares += static_cast<double>(total[ordinal]) * total[ordinal];
-    return py::make_tuple(best(touched, total, k), sum, squares, array_of(idf), array_of(touched));
+    return py::make_tuple(best(touched, total, k), sum, squares, array_of(touched));
 }
 
 }  // namespace
