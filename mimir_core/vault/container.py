@@ -31,7 +31,7 @@ from mimir_core.vault.layout import (
 
 Address = tuple[int, int]
 _ROOT_BLOCK = 0
-_CACHED_BLOCKS = 512
+_CACHED_BLOCKS = 2_048  # 33 MB, the log of some 100,000 chat turns
 
 
 class Container:
