@@ -23,6 +23,7 @@ from mimir_core.results import (
     Stats,
     Thread,
 )
+from mimir_core.seen import Seen, retry_conflicts
 from mimir_core.types import EdgeKind, Namespace, check_namespace
 
 __all__ = [
@@ -43,9 +44,11 @@ __all__ = [
     "Namespace",
     "Relative",
     "Report",
+    "Seen",
     "Stats",
     "Thread",
     "VectorSpace",
     "check_namespace",
     "embed_whole",
+    "retry_conflicts",
 ]

@@ -138,7 +138,7 @@ class VaultReadOnly(StorageFailed):
 class Conflict(VaultError):
     """The vault moved on between reading and committing; nothing was written."""
 
-    default_hint = "follow the newer root and try again"
+    default_hint = "read again what the change was made from, and try again"
 
 
 class ScrubPending(VaultError):

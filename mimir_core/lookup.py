@@ -18,6 +18,7 @@ from mimir_core.reading import open_memory, relatives
 from mimir_core.results import Lineage, Memory, Stats, Thread
 from mimir_core.scope import Scope
 from mimir_core.searched import stored_vectors
+from mimir_core.seen import Seen, checked_keys, newest
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.vault import Vault
 
@@ -105,6 +106,24 @@ class Lookup:
             place = check_namespace(namespace)
             found = [state.catalog.by_key(place, key) for key in keys]
             return [None if one is None else state.node_id(one).hex() for one in found]
+
+    def seen(
+        self,
+        keys: Iterable[str] | None = None,
+        *,
+        namespace: Namespace | str = DEFAULT_NAMESPACE,
+    ) -> list[Seen]:
+        """What is newest under each of these keys now, for `unchanged` of `replace`.
+
+        To be asked before reading what a change is made from. Without keys: what is newest in the
+        whole namespace, as the only one of the list.
+        """
+        place = check_namespace(namespace)
+        names = [None] if keys is None else checked_keys(keys)
+        with self._vault.view() as state:
+            found = [newest(state, place, name) for name in names]
+            ids = [None if one is None else state.node_id(one).hex() for one in found]
+        return [Seen(id_, place, name) for id_, name in zip(ids, names, strict=True)]
 
     def thread(
         self,

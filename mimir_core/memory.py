@@ -37,6 +37,7 @@ from mimir_core.repair import reembed
 from mimir_core.results import Forgotten, Hits, Report
 from mimir_core.scope import Pick, Scope, picker
 from mimir_core.searched import ScopeCache
+from mimir_core.seen import Seen, checker
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.state import State
 from mimir_core.vault.vault import Vault
@@ -170,17 +171,30 @@ class Mimir(Lookup):
         descendants: bool = False,
         thread: str | None = None,
         where: Mapping[str, Any] | None = None,
+        unchanged: Iterable[Seen] = (),
     ) -> list[str]:
         """Stores memories and forgets others in one transaction; returns the new ids in order.
 
         Either all of it happens or nothing. What is forgotten is selected as in `forget`.
 
+        Args:
+            unchanged: What this change was made from, as `seen` gave it before it was read. It is
+                checked in the transaction, which is the newest state; see `retry_conflicts`.
+
         Raises:
             As `remember_many` and `forget`.
+            Conflict: another writer, a process or a thread, changed some of it; nothing was
+                written.
         """
         batch, memories = self._checked(items)
         conditions = {"thread": thread, "where": where}
-        pick = picker(ids, None, keys, namespace, descendants=descendants, **conditions)
+        chosen = picker(ids, None, keys, namespace, descendants=descendants, **conditions)
+        check = checker(unchanged)
+
+        def pick(state: State) -> npt.NDArray[np.int64]:
+            check(state)
+            return chosen(state)
+
         if not batch:
             self._erase(pick)
             return []

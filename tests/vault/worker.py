@@ -20,10 +20,11 @@ from .vaults import reopen
 ROOT = Path(__file__).parents[2]
 
 
-def start_worker(name: str, *arguments: object, module: str = "worker") -> subprocess.Popen[str]:
+def start_worker(
+    name: str, *arguments: object, module: str = "worker", package: str = "vault"
+) -> subprocess.Popen[str]:
     """Start the function in a process; its standard input and output are pipes."""
-    command = [sys.executable, "-m", f"tests.vault.{module}", name, *map(str, arguments)]
-
+    command = [sys.executable, "-m", f"tests.{package}.{module}", name, *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -35,6 +36,33 @@ def run_worker(name: str, *arguments: object, module: str = "worker") -> list[st
         output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     return output.splitlines()
+
+
+def finish(workers: list[subprocess.Popen[str]]) -> list[str]:
+    """Let workers that wait as `ready` does begin all at once; what they printed at the end.
+
+    Fails if one of them failed.
+    """
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        outputs = [worker.communicate(timeout=240)[0] for worker in workers]
+        assert [worker.returncode for worker in workers] == [0] * len(workers), outputs
+        return outputs
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def ready() -> None:
+    """In a worker: wait until all others are ready, too."""
+    print("ready", flush=True)
+    sys.stdin.readline()
 
 
 def digests(path: str) -> None:
