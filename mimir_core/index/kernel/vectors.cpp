@@ -12,6 +12,7 @@ namespace {
 constexpr uint32_t ERASED = 0xFFFFFFFF;
 constexpr size_t LANES = 64;
 constexpr size_t AHEAD = 8;  // rows fetched before they are needed, as they lie far apart
+constexpr size_t PAGES = 768;  // words: the processor itself fetches no further than a page's end
 constexpr size_t BITS = 64;
 constexpr size_t SAMPLE = 8192;
 constexpr size_t BLOCK = 32;
@@ -139,6 +140,7 @@ INLINE void count_bits(const uint64_t *sketches, size_t words, const Rows &rows,
     const size_t width = WORDS ? WORDS : words;
     for (size_t at = 0; at < rows.count; ++at) {
         const uint64_t *row = sketches + rows[at] * width;
+        PREFETCH(row + PAGES);
         int bits = 0;
         for (size_t word = 0; word < width; ++word) bits += ONES(row[word] ^ sketch[word]);
         differ[at] = static_cast<uint16_t>(bits);
