@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core import Item, Memory, Mimir, Namespace, Seen
 from mimir_core.errors import ScrubPending, VaultDamaged
 from mimir_langchain.vaults import digest
 
@@ -39,29 +39,56 @@ def cut(
     return [*further, Item(head, namespace=namespace, key=key, metadata=fields)]
 
 
-def store(mimir: Mimir, items: Sequence[Item], namespace: Namespace) -> None:
+def store(
+    mimir: Mimir, items: Sequence[Item], namespace: Namespace, unchanged: Iterable[Seen] = ()
+) -> None:
     """Stores what `cut` made in one transaction.
 
     An older value of the same keys goes with all its parts. That old journal pages could not be
     scrubbed yet is no error here: erasing is incidental.
+
+    Args:
+        unchanged: What the values were made from, as `Mimir.seen` gave it.
+
+    Raises:
+        Conflict: others changed that, or the parts of an older value; nothing was written.
     """
     keys = {str(item.key) for item in items}
-    stale = set(further_parts(mimir, keys, namespace)) - keys
+    parts = _further_parts(mimir, keys, namespace)
+    stale = sorted(_keys(parts) - keys)
     with suppress(ScrubPending):
-        mimir.replace(items, keys=sorted(stale), namespace=namespace)
+        mimir.replace(items, keys=stale, namespace=namespace, unchanged=[*unchanged, *parts])
 
 
-def further_parts(mimir: Mimir, keys: Iterable[str], namespace: Namespace) -> list[str]:
-    """The keys of the further parts that these keys have now."""
-    found: list[str] = []
+def erase(
+    mimir: Mimir, keys: Iterable[str], namespace: Namespace, unchanged: Iterable[Seen] = ()
+) -> None:
+    """Erases keys with all their parts, in one transaction; nobody's keys are passed over.
+
+    Raises:
+        Conflict: as `store`.
+        ScrubPending: erased, but old journal pages are not yet scrubbed.
+    """
+    gone = list(keys)
+    parts = _further_parts(mimir, gone, namespace)
+    every = [*gone, *sorted(_keys(parts))]
+    mimir.replace([], keys=every, namespace=namespace, unchanged=[*unchanged, *parts])
+
+
+def _further_parts(mimir: Mimir, keys: Iterable[str], namespace: Namespace) -> list[Seen]:
+    """The further parts that these keys have now, and for each the part after its last: none."""
+    found: list[Seen] = []
     heads, number = list(keys), 1
     while heads:
-        parts = [_part_key(head, number) for head in heads]
-        known = mimir.known(parts, namespace=namespace)
-        alive = [at for at, id_ in enumerate(known) if id_ is not None]
-        found += [parts[at] for at in alive]
-        heads, number = [heads[at] for at in alive], number + 1
+        parts = mimir.seen([_part_key(head, number) for head in heads], namespace=namespace)
+        found += parts
+        heads = [head for head, part in zip(heads, parts, strict=True) if part.id is not None]
+        number += 1
     return found
+
+
+def _keys(parts: Iterable[Seen]) -> set[str]:
+    return {str(part.key) for part in parts if part.id is not None}
 
 
 def read(mimir: Mimir, keys: Sequence[str], namespace: Namespace) -> list[bytes | None]:

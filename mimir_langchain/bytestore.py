@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NoReturn
 
 from langchain_core.stores import ByteStore
 
-from mimir_core import Mimir, Namespace
+from mimir_core import Mimir, Namespace, retry_conflicts
 from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain import blobs
 from mimir_langchain.vaults import digest, is_name, namespace_in
@@ -75,7 +76,7 @@ class MimirByteStore(ByteStore):
             for item in blobs.cut(name, _sealed(name, key, bytes(value)), self._namespace)
         ]
         if items:
-            blobs.store(self._mimir, items, self._namespace)
+            retry_conflicts(partial(blobs.store, self._mimir, items, self._namespace))
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """Erases keys with their values for good.
@@ -84,9 +85,8 @@ class MimirByteStore(ByteStore):
             ScrubPending: erased, but old journal pages are not yet scrubbed.
         """
         names = list(dict.fromkeys(_names(keys)))
-        parts = blobs.further_parts(self._mimir, names, self._namespace)
         if names:
-            self._mimir.forget(keys=[*names, *parts], namespace=self._namespace)
+            retry_conflicts(partial(blobs.erase, self._mimir, names, self._namespace))
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
         """The keys that begin with a prefix, in the order they were stored."""

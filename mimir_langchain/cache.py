@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
@@ -15,7 +16,7 @@ from langchain_core.outputs import (
     GenerationChunk,
 )
 
-from mimir_core import Mimir, Namespace
+from mimir_core import Mimir, Namespace, retry_conflicts
 from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain import blobs
 from mimir_langchain.vaults import digest, namespace_in
@@ -83,7 +84,8 @@ class MimirCache(BaseCache):
         """
         key, record = _key(prompt, llm_string), _sealed(return_val)
         if record is not None:
-            blobs.store(self._mimir, blobs.cut(key, record, self._namespace), self._namespace)
+            items = blobs.cut(key, record, self._namespace)
+            retry_conflicts(partial(blobs.store, self._mimir, items, self._namespace))
 
     def clear(self, **kwargs: Any) -> None:
         """Erases all answers for good.

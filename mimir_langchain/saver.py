@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -23,7 +24,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.base.id import uuid6
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from mimir_core import Mimir, Namespace
+from mimir_core import Mimir, Namespace, retry_conflicts
 from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
 from mimir_langchain.saver_async import AsyncSaver
 from mimir_langchain.saver_config import config_of, place_of, renamed, thread_of
@@ -82,7 +83,8 @@ class MimirSaver(AsyncSaver):
     Async:
         Every method has an async twin that works in a worker thread.
 
-    Several threads and processes may use one vault at a time.
+    Several threads and processes may use one vault at a time: each change is made from what it
+    read, or made again if that has changed (50 times at most, then `Conflict`).
     """
 
     def __init__(
@@ -231,6 +233,7 @@ class MimirSaver(AsyncSaver):
         Raises:
             InvalidArgument: the config names no thread.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            Conflict: other processes changed the thread all the time; nothing was written.
         """
         thread, place = self._thread(config), place_of(config)
         result = config_of(thread_of(config), place, checkpoint["id"])
@@ -238,45 +241,37 @@ class MimirSaver(AsyncSaver):
         parent = get_checkpoint_id(config)
         parent_key = checkpoint_key(place, parent) if parent else None
         described = cast(dict[str, Any], get_checkpoint_metadata(config, metadata))
-        with self._lock:
-            if parent_key is None or not thread.gone(parent_key):
-                base = thread.checkpoint(parent_key) if parent_key else None
-                self._put(thread, place, config, checkpoint, described, new_versions, base)
-            # Another process may have deleted the thread meanwhile.
-            if parent_key is not None and thread.gone(parent_key):
+
+        def attempt() -> bool:
+            seen = thread.seen(parent_key) if parent_key else []
+            if parent_key and thread.gone(parent_key):
                 thread.refuse(key)
+                return False
+            base = thread.checkpoint(parent_key) if parent_key else None
+            inherited = {} if base is None else base.values
+            values, fresh = self._sealed_values(checkpoint, new_versions, inherited)
+            thread.put(self._stored(config, checkpoint, described, values), fresh, seen)
+            return True
+
+        with self._lock:
+            if not retry_conflicts(attempt):
                 _log.warning("a checkpoint came after its thread was deleted; it was dropped")
         return result
 
-    def _put(
+    def _stored(
         self,
-        thread: Thread,
-        place: str,
         config: RunnableConfig,
         checkpoint: Checkpoint,
         metadata: dict[str, Any],
-        new_versions: ChannelVersions,
-        base: Stored | None,
-    ) -> None:
+        values: dict[str, tuple[str | int | float | None, str]],
+    ) -> Stored:
         body = {name: part for name, part in checkpoint.items() if name != "channel_values"}
-        run = metadata.get("run_id")
-        # The second round is for values of the base that another process erased meanwhile.
-        for inherited in ({} if base is None else base.values, {}):
-            values, fresh = self._sealed_values(checkpoint, new_versions, inherited)
-            stored = Stored(
-                thread=str(thread_of(config)),
-                place=place,
-                id=checkpoint["id"],
-                parent=get_checkpoint_id(config),
-                run=None if run is None else str(run),
-                values=values,
-                unseeded=_unseeded(checkpoint, metadata),
-                checkpoint=self._typed(body),
-                metadata=self._typed(metadata),
-            )
-            thread.put(stored, fresh)
-            if thread.holds(key for _, key in values.values()):
-                return
+        run, unseeded = metadata.get("run_id"), _unseeded(checkpoint, metadata)
+        return Stored(
+            str(thread_of(config)), place_of(config), checkpoint["id"], get_checkpoint_id(config),
+            None if run is None else str(run), values, unseeded,
+            checkpoint=self._typed(body), metadata=self._typed(metadata),
+        )  # fmt: skip
 
     def _sealed_values(
         self,
@@ -323,11 +318,17 @@ class MimirSaver(AsyncSaver):
             Write(task_id, WRITES_IDX_MAP.get(channel, at), channel, task_path, *self._typed(value))
             for at, (channel, value) in enumerate(writes)
         ]
-        with self._lock:
-            if not thread.gone(key):
-                thread.put_writes({write.key(key): write for write in sealed})
+
+        def attempt() -> bool:
+            seen = thread.seen()
             if thread.gone(key):
                 thread.refuse(key)
+                return False
+            thread.put_writes({write.key(key): write for write in sealed}, seen)
+            return True
+
+        with self._lock:
+            if not retry_conflicts(attempt):
                 _log.warning("writes came after their thread was deleted; they were dropped")
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
@@ -344,7 +345,7 @@ class MimirSaver(AsyncSaver):
             ScrubPending: deleted, but old journal pages are not yet scrubbed.
         """
         with self._lock:
-            self._named(thread_id).delete(str(uuid6()))
+            retry_conflicts(partial(self._named(thread_id).delete, str(uuid6())))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Erases the checkpoints of runs, by the `run_id` of their metadata, with their writes.
@@ -360,7 +361,8 @@ class MimirSaver(AsyncSaver):
             places = sorted((memory.namespace, str(memory.key)) for memory in found)
             for namespace, group in groupby(places, key=lambda place: place[0]):
                 if (thread := self._in(namespace)) is not None:
-                    thread.erase_checkpoints(key for _, key in group)
+                    doomed = [key for _, key in group]
+                    retry_conflicts(partial(thread.erase_checkpoints, doomed))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copies all checkpoints and writes of a thread to another, in one transaction.
@@ -370,7 +372,7 @@ class MimirSaver(AsyncSaver):
         source, target = self._named(source_thread_id), self._named(target_thread_id)
         if source.label != target.label:
             with self._lock:
-                target.put_copy(source, str(target_thread_id))
+                retry_conflicts(partial(target.put_copy, source, str(target_thread_id)))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Erases older checkpoints of threads, a thread in one transaction.
@@ -393,7 +395,7 @@ class MimirSaver(AsyncSaver):
                     self.delete_thread(thread_id)
                 else:
                     with self._lock:
-                        self._named(thread_id).keep_latest()
+                        retry_conflicts(self._named(thread_id).keep_latest)
             except ScrubPending as error:  # erased all the same: the others must be, too
                 pending = error
         if pending is not None:

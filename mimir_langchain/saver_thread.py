@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from mimir_core import Item, Mimir, Namespace
+from mimir_core import Item, Mimir, Namespace, Seen
 from mimir_core.errors import ScrubPending, VaultDamaged
 from mimir_langchain import blobs
 from mimir_langchain.saver_records import (
@@ -35,6 +35,10 @@ class Thread:
 
     The trace ("tomb") outlives the thread and names no content: the greatest checkpoint id there
     was, and the ids of checkpoints that late writers offered since.
+
+    What changes something reads first, and writes only onto what it has seen. So each change may
+    raise Conflict, if another process was faster; nothing was written then, and it is to be made
+    anew from what is there now.
     """
 
     def __init__(self, mimir: Mimir, root: Namespace, label: str) -> None:
@@ -43,6 +47,7 @@ class Thread:
         self.label = label
         self.namespace = (*root, label)
         self._tomb_key = f"deleted {label}"
+        self._used: dict[str, frozenset[str]] = {}
 
     @classmethod
     def named(cls, mimir: Mimir, root: Namespace, thread_id: str) -> Thread:
@@ -52,6 +57,13 @@ class Thread:
     def keys(self) -> Keys:
         """The keys of all its records as of now."""
         return Keys(self._mimir.keys(namespace=self.namespace))
+
+    def seen(self, *keys: str) -> list[Seen]:
+        """The trace of deletion and the records of these keys, to be asked before they are read."""
+        return [
+            *self._mimir.seen([self._tomb_key], namespace=self._root),
+            *self._mimir.seen(keys, namespace=self.namespace),
+        ]
 
     # Reading
 
@@ -107,29 +119,36 @@ class Thread:
 
     # Changing
 
-    def put(self, checkpoint: Stored, values: Mapping[str, bytes]) -> None:
-        """Stores a checkpoint with the values that are not there yet, in one transaction."""
-        known = self._mimir.known(values, namespace=self.namespace)
+    def put(
+        self, checkpoint: Stored, values: Mapping[str, bytes], unchanged: Sequence[Seen]
+    ) -> None:
+        """Stores a checkpoint with the values that are not there yet, in one transaction.
+
+        Args:
+            values: The records of values that are not the parent's, by their keys.
+            unchanged: What says that the thread and the parent are there.
+        """
+        here = self._mimir.seen(values, namespace=self.namespace)
         items = [
             item
-            for (key, record), id_ in zip(values.items(), known, strict=True)
-            if id_ is None
-            for item in blobs.cut(key, record, self.namespace)
+            for value in here
+            if value.id is None
+            for item in blobs.cut(str(value.key), values[str(value.key)], self.namespace)
         ]
         items += blobs.cut(checkpoint.key, checkpoint.record(), self.namespace, checkpoint.fields)
-        blobs.store(self._mimir, items, self.namespace)
+        blobs.store(self._mimir, items, self.namespace, [*unchanged, *here])
 
-    def put_writes(self, writes: Mapping[str, Write]) -> None:
+    def put_writes(self, writes: Mapping[str, Write], unchanged: Sequence[Seen]) -> None:
         """Stores writes by their keys in one transaction; only special ones replace others."""
-        known = self._mimir.known(writes, namespace=self.namespace)
+        here = self._mimir.seen(writes, namespace=self.namespace)
         items = [
             item
-            for (key, write), id_ in zip(writes.items(), known, strict=True)
-            if id_ is None or write.index < 0
+            for (key, write), there in zip(writes.items(), here, strict=True)
+            if there.id is None or write.index < 0
             for item in blobs.cut(key, write.record(), self.namespace)
         ]
         if items:
-            blobs.store(self._mimir, items, self.namespace)
+            blobs.store(self._mimir, items, self.namespace, [*unchanged, *here])
 
     def put_copy(self, source: Thread, thread_id: str) -> None:
         """Stores all that another thread holds as its own, in one transaction."""
@@ -145,31 +164,49 @@ class Thread:
         if items:
             blobs.store(self._mimir, items, self.namespace)
 
-    def erase(self, keys: Iterable[str]) -> None:
-        """Erases records with all their parts, in one transaction. Raises ScrubPending."""
-        gone = list(keys)
-        if gone:
-            parts = blobs.further_parts(self._mimir, gone, self.namespace)
-            self._mimir.forget(keys=[*gone, *parts], namespace=self.namespace)
-
     def erase_checkpoints(self, doomed: Iterable[str]) -> None:
         """Erases checkpoints, their writes, and the values that no other checkpoint has.
 
         Writes whose checkpoint is not here go too, unless it may yet come: it is the newest.
+
+        Raises:
+            Conflict: something was stored meanwhile, which may need what was to be erased.
+            ScrubPending.
         """
-        keys, gone = self.keys(), set(doomed)
-        kept = [key for key in keys.checkpoints if key not in gone]
-        used = {key for each in self.stored(kept) for _, key in each.values.values()}
-        writes = [key for key in keys.writes if owner_of(key) in gone or keys.orphaned(key)]
-        self.erase([*gone, *writes, *(key for key in keys.values if key not in used)])
+        seen = self._mimir.seen(namespace=self.namespace)
+        self._erase(self.keys(), set(doomed), seen)
 
     def keep_latest(self) -> None:
-        """Erases all but the newest checkpoint of each namespace and what those are built on."""
-        keys = self.keys()
+        """Erases all but the newest checkpoint of each namespace and what those are built on.
+
+        Raises:
+            Conflict, ScrubPending: as `erase_checkpoints`.
+        """
+        seen, keys = self._mimir.seen(namespace=self.namespace), self.keys()
         kept: set[str] = set()
         for newest in keys.newest.values():
             kept.update(self._foundation(newest))
-        self.erase_checkpoints(key for key in keys.checkpoints if key not in kept)
+        self._erase(keys, {key for key in keys.checkpoints if key not in kept}, seen)
+
+    def _erase(self, keys: Keys, doomed: set[str], seen: Sequence[Seen]) -> None:
+        kept = [key for key in keys.checkpoints if key not in doomed]
+        used = self._values_of(kept)
+        writes = [key for key in keys.writes if owner_of(key) in doomed or keys.orphaned(key)]
+        gone = [*doomed, *writes, *(key for key in keys.values if key not in used)]
+        if gone:
+            blobs.erase(self._mimir, gone, self.namespace, seen)
+
+    def _values_of(self, checkpoints: Sequence[str]) -> set[str]:
+        """The keys of the values that checkpoints have; a second try opens only what is new."""
+        ids = self._mimir.known(checkpoints, namespace=self.namespace)
+        used: set[str] = set()
+        for key, id_ in zip(checkpoints, ids, strict=True):
+            if id_ is not None and id_ not in self._used:
+                stored = self.checkpoint(key)
+                values = {} if stored is None else stored.values
+                self._used[id_] = frozenset(value for _, value in values.values())
+            used |= self._used.get(str(id_), frozenset())
+        return used
 
     def _foundation(self, key: str) -> Iterator[str]:
         """A checkpoint and its ancestors as far back as its delta channels need them."""
@@ -194,21 +231,27 @@ class Thread:
             now: A checkpoint id as one made now would have.
 
         Raises:
+            Conflict: something was stored meanwhile.
             ScrubPending: deleted, but old journal pages are not yet scrubbed.
         """
-        if not self._mimir.keys(namespace=self.namespace):
+        seen = [*self.seen(), *self._mimir.seen(namespace=self.namespace)]
+        keys = self._mimir.keys(namespace=self.namespace)
+        if not keys:
             return
         tomb = self._tomb()
-        last = max([now, tomb["last"], *map(id_of, self.keys().checkpoints)])
+        last = max([now, tomb["last"], *map(id_of, Keys(keys).checkpoints)])
         items = self._tomb_items(last, [id_ for id_ in tomb["late"] if id_ > last])
-        self._mimir.replace(items, namespace=self.namespace)
+        self._mimir.replace(items, namespace=self.namespace, unchanged=seen)
 
     def refuse(self, key: str) -> None:
-        """Takes note of a checkpoint that came after the thread was deleted, and erases it."""
-        tomb, id_ = self._tomb(), id_of(key)
+        """Takes note of a checkpoint that came after the thread was deleted.
+
+        Writes that came for it before go. Raises Conflict.
+        """
+        seen, tomb, id_ = self.seen(), self._tomb(), id_of(key)
         if id_ > tomb["last"] and id_ not in tomb["late"]:
             items = self._tomb_items(tomb["last"], [*tomb["late"], id_])
-            blobs.store(self._mimir, items, self._root)
+            blobs.store(self._mimir, items, self._root, seen)
         with suppress(ScrubPending):
             self.erase_checkpoints([key])
 

@@ -249,13 +249,13 @@ def test_every_thread_is_pruned_although_scrubs_are_pending(
     """A pending scrub of one thread does not keep the others from being pruned; it is told last."""
     for thread in ("one", "two"):
         put(saver, put(saver, config(thread), {"step": 0}), {"step": 1})
-    inner = Mimir.forget
+    inner = Mimir.replace
 
     def pending(self: Mimir, *args: Any, **options: Any) -> Any:
         inner(self, *args, **options)
         raise ScrubPending("pending")
 
-    with patch.object(Mimir, "forget", pending), pytest.raises(ScrubPending):
+    with patch.object(Mimir, "replace", pending), pytest.raises(ScrubPending):
         saver.prune(["one", "two"])
     assert steps(saver, "one") == steps(saver, "two") == [1]
 
