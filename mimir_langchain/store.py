@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 from langgraph.store.base import BaseStore, Embeddings, IndexConfig, Op, Result, TTLConfig
 
-from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core import Item, Memory, Mimir, Namespace, Seen, retry_conflicts
 from mimir_core.errors import (
+    Conflict,
     NotFound,
     NotSerializable,
     ScrubPending,
@@ -21,7 +22,7 @@ from mimir_core.errors import (
     VaultBusy,
 )
 from mimir_langchain.store_index import Embedded, StoreIndex
-from mimir_langchain.store_leases import Leases, Spot, known_ids, spot_of
+from mimir_langchain.store_leases import Leases, Spot, known_ids, seen_items, spot_of
 from mimir_langchain.store_ops import Get, Listing, Plan, Put, Search, plan_batch
 from mimir_langchain.store_search import Found, Reader
 from mimir_langchain.store_sweeper import Sweeper
@@ -124,6 +125,7 @@ class MimirStore(BaseStore):
         Raises:
             InputError: an operation cannot be done; nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            Conflict: other processes changed its items all the time; nothing was written.
             ScrubPending: deleted, but not yet scrubbed from the vault's journal.
         """
         plan = self._plan(ops)
@@ -182,7 +184,8 @@ class MimirStore(BaseStore):
         if plan.writes:
             self._write(plan, embedded, renewed)
         elif renewed:
-            with suppress(VaultBusy, StorageFailed):  # the read has succeeded all the same
+            # The read has succeeded all the same.
+            with suppress(VaultBusy, StorageFailed, Conflict):
                 self._write(plan, embedded, renewed)
         return [self._result(read, each) for read, each in zip(plan.reads, found, strict=True)]
 
@@ -216,33 +219,31 @@ class MimirStore(BaseStore):
 
     def _write(self, plan: Plan, embedded: Embedded, renewed: list[Spot]) -> None:
         deletes = any(put is None for put in plan.writes.values())
-        with self._lock:
-            for attempt in range(_ATTEMPTS):
-                items, gone = self._changes(plan, embedded)
-                leases, old = self._leases.worn(renewed, _now())
-                if not (items or gone or leases):
-                    return
-                try:
-                    self._mimir.replace([*items, *leases], ids=[*gone, *old])
-                except NotFound:  # another store changed one of them: look again
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-                except ScrubPending:  # done; only who deletes waits for the scrubbing
-                    if deletes:
-                        raise
-                    return
-                else:
-                    return
 
-    def _changes(self, plan: Plan, embedded: Embedded) -> tuple[list[Item], list[str]]:
-        """What a batch's writes store, and the ids of what they erase, as the vault is now."""
-        now, stamp = _now(), self._stamp(len(plan.writes))
-        spots = list(plan.writes)
-        deleted = [spot for spot, put in plan.writes.items() if put is None]
-        gone = list(known_ids(self._mimir, deleted).values())
-        leases = dict(zip(spots, self._leases.ids(spots), strict=True))
+        def attempt() -> None:
+            items, gone, seen = self._changes(plan, embedded)
+            leases, old = self._leases.worn(renewed, _now())
+            if items or gone or leases:
+                self._mimir.replace([*items, *leases], ids=gone, unchanged=[*seen, *old])
+
+        with self._lock:
+            try:
+                retry_conflicts(attempt)
+            except ScrubPending:  # done; only who deletes waits for the scrubbing
+                if deletes:
+                    raise
+
+    def _changes(
+        self, plan: Plan, embedded: Embedded
+    ) -> tuple[list[Item], list[str], list[Seen]]:
+        """What a batch's writes store, the ids of what they erase, and what both are made from."""
+        now, spots = _now(), list(plan.writes)
+        there = seen_items(self._mimir, spots)
+        leases = dict(zip(spots, self._leases.seen(spots), strict=True))
+        erased = [there[spot] for spot, put in plan.writes.items() if put is None]
         puts = {spot: put for spot, put in plan.writes.items() if put is not None}
         before = Reader(self._mimir, self._root, self._leases, now).at(puts) if puts else {}
+        stamp = self._stamp(len(spots))  # after what it is later than
         items = []
         for number, spot in enumerate(spots):
             put = puts.get(spot)
@@ -250,9 +251,10 @@ class MimirStore(BaseStore):
                 items.append(self._item(spot, put, before.get(spot), embedded, stamp + number))
             if put is not None and put.minutes is not None:
                 items.append(self._leases.lease(spot, put.minutes, now))
-            elif (lease := leases[spot]) is not None:
-                gone.append(lease)
-        return items, gone
+            else:
+                erased.append(leases[spot])
+        gone = [each.id for each in erased if each.id is not None]
+        return items, gone, [*there.values(), *leases.values()]
 
     def _item(
         self, spot: Spot, put: Put, before: Memory | None, embedded: Embedded, now: int

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core import Item, Memory, Mimir, Namespace, Seen
 from mimir_langchain.store_values import MINUTES
 
 Spot: TypeAlias = tuple[Namespace, str]
@@ -42,7 +42,11 @@ class Leases:
 
     def ids(self, spots: Sequence[Spot]) -> list[str | None]:
         """The ids of the leases of items, None where there is none."""
-        return self._mimir.known(map(self._key, spots), namespace=self.namespace)
+        return [lease.id for lease in self.seen(spots)]
+
+    def seen(self, spots: Sequence[Spot]) -> list[Seen]:
+        """The leases of items as they are now."""
+        return self._mimir.seen(map(self._key, spots), namespace=self.namespace)
 
     def lease(self, spot: Spot, minutes: float, now: int) -> Item:
         """A lease from now on, to be stored; it supersedes the item's earlier one."""
@@ -58,14 +62,14 @@ class Leases:
             },
         )
 
-    def worn(self, spots: Sequence[Spot], now: int) -> tuple[list[Item], list[str]]:
+    def worn(self, spots: Sequence[Spot], now: int) -> tuple[list[Item], list[Seen]]:
         """New leases for items that were read, where a hundredth of the old one is over.
 
         Returns:
-            The new leases and the ids of the old ones.
+            The new leases and the old ones.
         """
         renewed: list[Item] = []
-        old: list[str] = []
+        old: list[Seen] = []
         if not spots:
             return renewed, old
         keys = list(map(self._key, spots))
@@ -76,7 +80,7 @@ class Leases:
             minutes = float(lease.metadata[MINUTES])
             if lease.metadata[_EXPIRES] <= now + minutes * _MINUTE * 0.99:
                 renewed.append(self.lease(spot, minutes, now))
-                old.append(lease.id)
+                old.append(Seen(lease.id, self.namespace, lease.key))
         return renewed, old
 
     def items(self, now: int) -> tuple[list[Spot], list[str]]:
@@ -99,14 +103,19 @@ def spot_of(memory: Memory) -> Spot:
 
 def known_ids(mimir: Mimir, spots: Iterable[Spot]) -> dict[Spot, str]:
     """The ids of the items that there are at these spots."""
+    found = seen_items(mimir, spots)
+    return {spot: item.id for spot, item in found.items() if item.id is not None}
+
+
+def seen_items(mimir: Mimir, spots: Iterable[Spot]) -> dict[Spot, Seen]:
+    """What there is at these spots now."""
     names: dict[Namespace, list[str]] = {}
     for place, name in spots:
         names.setdefault(place, []).append(name)
     return {
-        (place, name): id_
+        (place, str(item.key)): item
         for place, each in names.items()
-        for name, id_ in zip(each, mimir.known(each, namespace=place), strict=True)
-        if id_ is not None
+        for item in mimir.seen(each, namespace=place)
     }
 
 

@@ -14,8 +14,8 @@ from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, run_in_executor
 from pydantic import Field, SkipValidation, field_validator
 
-from mimir_core import Memory, Mimir, Namespace
-from mimir_core.errors import NotFound, ScrubPending
+from mimir_core import Item, Memory, Mimir, Namespace, Seen
+from mimir_core.errors import Conflict, NotFound, ScrubPending
 from mimir_langchain.exchanges import grouped
 from mimir_langchain.memory import Place, ThreadMemory
 from mimir_langchain.messages import to_message
@@ -35,6 +35,7 @@ _MOST_CHARACTERS = 16_000
 class _Step:
     """What goes into the summary next: the summary as it is, and turns that it lacks."""
 
+    seen: list[Seen]
     summary: Memory | None
     turns: list[Memory]
     lines: str
@@ -172,32 +173,35 @@ class MimirSummaryMemory(ThreadMemory):
 
     def _next(self) -> _Step | None:
         """The oldest turns that are due to go into the summary; None if there are none."""
+        seen = self._mimir.seen([self._key], namespace=self.namespace)
         summary, turns = self._held()
         groups = grouped(turns)
         due = groups[: max(0, len(groups) - self.last_turns)][:_MOST_EXCHANGES]
-        step = _Step(summary, [], "")
+        step = _Step(seen, summary, [], "")
         for exchange in due:
             lines = self._text([to_message(turn) for turn in exchange])
             if step.turns and len(step.lines) + len(lines) > _MOST_CHARACTERS:
                 break
-            step = _Step(summary, [*step.turns, *exchange], f"{step.lines}{lines}\n")
+            step = _Step(seen, summary, [*step.turns, *exchange], f"{step.lines}{lines}\n")
         return step if due else None
 
     def _keep(self, step: _Step, text: str) -> None:
         """Stores the new summary in place of the old one.
 
         If something it was made of has been forgotten meanwhile, or another process was faster, it
-        is dropped instead: the vault takes no memory derived from what is not there.
+        is dropped instead: the vault takes no memory derived from what is not there, and none in
+        place of another summary than the one it was made from.
         """
         sources = [] if step.summary is None else [step.summary.id]
-        with suppress(ScrubPending, NotFound):
-            self._mimir.remember(
-                text,
-                namespace=self.namespace,
-                key=self._key,
-                metadata={"role": "summary", "through": step.turns[-1].id},
-                derived_from=[*sources, *(turn.id for turn in step.turns)],
-            )
+        item = Item(
+            text,
+            namespace=self.namespace,
+            key=self._key,
+            metadata={"role": "summary", "through": step.turns[-1].id},
+            derived_from=[*sources, *(turn.id for turn in step.turns)],
+        )
+        with suppress(ScrubPending, NotFound, Conflict):
+            self._mimir.replace([item], ids=[], unchanged=step.seen)
 
     def _held(self) -> tuple[Memory | None, list[Memory]]:
         """The summary, and the turns after those it covers; without it, all of them.
