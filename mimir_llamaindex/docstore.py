@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
-from threading import Lock
 from typing import Any
 
 from llama_index.core.schema import BaseNode
@@ -13,7 +12,7 @@ from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.docstore.types import RefDocInfo
 from llama_index.core.storage.docstore.utils import json_to_doc
 
-from mimir_core import Mimir, Namespace
+from mimir_core import Mimir, Namespace, Seen, retry_conflicts
 from mimir_core.errors import InvalidArgument
 from mimir_llamaindex.kvstore import MimirKVStore, Put
 from mimir_llamaindex.nodes import media_of
@@ -23,7 +22,6 @@ __all__ = ["MimirDocumentStore", "content_id"]
 
 Pair = tuple[str, dict[str, Any]]
 _MEDIA = "__media__"
-_infos = Lock()  # a document's info is read, changed and written back: by one store at a time
 
 
 def content_id(number: int, document: BaseNode) -> str:
@@ -43,8 +41,9 @@ class MimirDocumentStore(KVDocumentStore):
     document infos are all there or none is. Bytes of media, which a node's dump leaves out, are
     kept. Nothing is left for `persist` to do: it writes no file.
 
-    Threads may add nodes of one document at once, through one store or several. Of processes only
-    one at a time should: each would write what it read of the document and itself added.
+    Threads and processes may add nodes of one document at once, through one store or several. A
+    document's info is read, changed and written back only if it is still what was read; else again
+    (50 times at most, then `Conflict`).
 
     Args:
         mimir: The open vault.
@@ -85,14 +84,22 @@ class MimirDocumentStore(KVDocumentStore):
                 what cannot be stored; nothing was stored.
         """
         docs = list(docs)
-        with _infos:
-            self._check(docs, allow_update)
-            nodes, hashes, infos = self._prepare_kv_pairs(docs, allow_update, store_text)
+        if not all(isinstance(doc, BaseNode) for doc in docs):
+            raise InvalidArgument("a document store takes nodes")
+        new = [] if allow_update else [doc.node_id for doc in docs]
+
+        def attempt() -> None:
+            seen = self._seen_infos(doc.ref_doc_id for doc in docs)
+            seen += self._kvstore.seen(new, self._node_collection)
+            self._check_new(new)
+            nodes, hashes, infos = self._prepare_kv_pairs(docs, True, store_text)
             # hashes last: a document whose hash is there counts as done
-            puts = [*self._puts(self._node_collection, nodes)]
+            puts = self._puts(self._node_collection, nodes)
             puts += self._puts(self._ref_doc_collection, infos)
             puts += self._puts(self._metadata_collection, hashes)
-            self._kvstore.apply(puts)
+            self._kvstore.apply(puts, unchanged=seen)
+
+        retry_conflicts(attempt)
 
     def get_document(self, doc_id: str, raise_error: bool = True) -> BaseNode | None:
         """A node by its id; if there is none, ValueError or None."""
@@ -115,9 +122,8 @@ class MimirDocumentStore(KVDocumentStore):
             ValueError: there is no such node.
             ScrubPending: erased, but old pages still stand in the journal.
         """
-        with _infos:
-            if self._erase([doc_id]) == 0 and raise_error:
-                raise ValueError("no such node")
+        if retry_conflicts(lambda: self._erase([doc_id])) == 0 and raise_error:
+            raise ValueError("no such node")
 
     def delete_ref_doc(self, ref_doc_id: str, raise_error: bool = True) -> None:
         """Erases a document and all of its nodes for good.
@@ -126,12 +132,16 @@ class MimirDocumentStore(KVDocumentStore):
             ValueError: no node belongs to such a document.
             ScrubPending: erased, but old pages still stand in the journal.
         """
-        with _infos:
+
+        def attempt() -> bool:
+            seen = self._seen_infos([ref_doc_id])
             info = self.get_ref_doc_info(ref_doc_id)
             if info is not None:
-                self._erase(info.node_ids, [ref_doc_id])
-            elif raise_error:
-                raise ValueError("no such document")
+                self._erase(info.node_ids, [ref_doc_id], seen)
+            return info is not None
+
+        if not retry_conflicts(attempt) and raise_error:
+            raise ValueError("no such document")
 
     async def async_add_documents(
         self,
@@ -159,10 +169,12 @@ class MimirDocumentStore(KVDocumentStore):
         """Like `delete_ref_doc`, off the event loop."""
         await asyncio.to_thread(self.delete_ref_doc, ref_doc_id, raise_error)
 
-    def _check(self, docs: Sequence[BaseNode], allow_update: bool) -> None:
-        if not all(isinstance(doc, BaseNode) for doc in docs):
-            raise InvalidArgument("a document store takes nodes")
-        ids = [] if allow_update else [doc.node_id for doc in docs]
+    def _seen_infos(self, ref_doc_ids: Iterable[str | None]) -> list[Seen]:
+        """What there is of documents, to be asked before it is read."""
+        names = {ref for ref in ref_doc_ids if ref is not None}
+        return self._kvstore.seen(names, self._ref_doc_collection)
+
+    def _check_new(self, ids: Sequence[str]) -> None:
         if any(self._kvstore.get_many(ids, self._node_collection)):
             raise InvalidArgument("a node of this id already exists", hint="see allow_update")
 
@@ -174,23 +186,30 @@ class MimirDocumentStore(KVDocumentStore):
             pairs[0][1][_MEDIA] = media
         return pairs
 
-    def _erase(self, doc_ids: Sequence[str], ref_doc_ids: Sequence[str] = ()) -> int:
-        """Erases nodes and documents and what is said of them; returns how many records."""
+    def _erase(
+        self, doc_ids: Sequence[str], ref_doc_ids: Sequence[str] = (), seen: Sequence[Seen] = ()
+    ) -> int:
+        """Erases nodes and documents and what is said of them; returns how many records.
+
+        Args:
+            seen: What the choice was made from. Raises Conflict if that changed.
+        """
         infos: dict[str, RefDocInfo] = {}
-        for doc_id in doc_ids:
-            self._take_out(doc_id, infos)
+        expected = [*seen, *self._kvstore.seen(doc_ids, self._metadata_collection)]
+        owners = {doc_id: self._get_ref_doc_id(doc_id) for doc_id in doc_ids}
+        expected += self._seen_infos(owners.values())
+        for doc_id, ref in owners.items():
+            if ref is not None:
+                self._take_out(doc_id, ref, infos)
         emptied = [*ref_doc_ids, *(ref for ref, info in infos.items() if not info.node_ids)]
         deletes = [(self._ref_doc_collection, ref) for ref in emptied]
         for place in (self._node_collection, self._metadata_collection):
             deletes += [(place, doc_id) for doc_id in (*doc_ids, *emptied)]
         kept = [(ref, info.to_dict()) for ref, info in infos.items() if ref not in emptied]
-        return self._kvstore.apply(self._puts(self._ref_doc_collection, kept), deletes)
+        return self._kvstore.apply(self._puts(self._ref_doc_collection, kept), deletes, expected)
 
-    def _take_out(self, doc_id: str, infos: dict[str, RefDocInfo]) -> None:
+    def _take_out(self, doc_id: str, ref: str, infos: dict[str, RefDocInfo]) -> None:
         """Takes a node out of its document's info, read into `infos` where it is not there yet."""
-        ref = self._get_ref_doc_id(doc_id)
-        if ref is None:
-            return
         info = infos.get(ref) or self.get_ref_doc_info(ref)
         if info is not None:
             infos[ref] = info

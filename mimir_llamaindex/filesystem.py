@@ -6,7 +6,7 @@ import datetime as dt
 import errno
 import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from secrets import token_hex
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it has no types
 from fsspec.utils import stringify_path, tokenize  # type: ignore[import-untyped]  # as above
 
-from mimir_core import Item, Memory, Mimir, Namespace
+from mimir_core import Item, Memory, Mimir, Namespace, Seen, retry_conflicts
 from mimir_core.errors import NotSerializable, ScrubPending
 from mimir_llamaindex.vaults import namespace_in
 
@@ -126,16 +126,25 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
             OSError: the path is longer than 1,024 bytes.
         """
         path = self._strip_protocol(path)
-        if self.exists(path):
-            raise _error(errno.EEXIST)
-        if not create_parents:
-            self.info(self._parent(path))
-        self._store([*self._missing_folders(path), _head(self._namespace, path, "directory")])
+
+        def attempt() -> None:
+            seen = self._seen(path)
+            if self.exists(path):
+                raise _error(errno.EEXIST)
+            if not create_parents:
+                self.info(self._parent(path))
+            folders = [*self._missing_folders(path), _head(self._namespace, path, "directory")]
+            self._store(folders, seen)
+
+        retry_conflicts(attempt)
 
     def makedirs(self, path: Any, exist_ok: bool = False) -> None:
         """Makes a folder and those above it."""
-        if not (exist_ok and self.isdir(path)):
+        try:
             self.mkdir(path)
+        except FileExistsError:
+            if not (exist_ok and self.isdir(path)):
+                raise
 
     def rmdir(self, path: Any) -> None:
         """Removes an empty folder.
@@ -144,11 +153,16 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
             FileNotFoundError, NotADirectoryError, OSError: it is not empty, or the root.
         """
         path = self._strip_protocol(path)
-        if self.info(path)["type"] != "directory":
-            raise _error(errno.ENOTDIR)
-        if path == "/" or self.ls(path):
-            raise _error(errno.ENOTEMPTY)
-        self._erase([path])
+
+        def attempt() -> None:
+            seen = self._mimir.seen(namespace=self._namespace)
+            if self.info(path)["type"] != "directory":
+                raise _error(errno.ENOTDIR)
+            if path == "/" or self.ls(path):
+                raise _error(errno.ENOTEMPTY)
+            self._erase([path], seen)
+
+        retry_conflicts(attempt)
 
     def rm_file(self, path: Any) -> None:
         """Erases one file for good.
@@ -227,6 +241,10 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
             OSError: the path is longer than 1,024 bytes.
         """
         path = self._strip_protocol(path)
+        retry_conflicts(lambda: self._write(path, data))
+
+    def _write(self, path: str, data: bytes) -> None:
+        seen = self._seen(path)
         self._check_writable(path)
         token = token_hex(16)
         old = self._heads([path])[0]
@@ -243,7 +261,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
             )
             for number, cut in enumerate(cuts)
         ]
-        self._store([*pieces, *self._missing_folders(path), head], path, token)
+        self._store([*pieces, *self._missing_folders(path), head], seen, path, token)
 
     def __reduce__(self) -> NoReturn:
         raise NotSerializable("files of an open Mimir cannot be pickled or copied")
@@ -275,14 +293,23 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
             raise _error(errno.EISDIR)
         self._missing_folders(path)
 
-    def _store(self, items: list[Item], path: str = "", token: str = "") -> None:
+    def _seen(self, path: str) -> list[Seen]:
+        """What is under a path and the folders above it, to be asked before it is read."""
+        if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
+            raise _error(errno.ENAMETOOLONG)
+        return self._mimir.seen([path, *_above(path)], namespace=self._namespace)
+
+    def _store(
+        self, items: list[Item], seen: list[Seen], path: str = "", token: str = ""
+    ) -> None:
         """Stores, and erases what a file was before in the same transaction."""
         older = {"file": path, "token": {"$ne": token}}
         with suppress(ScrubPending):
-            self._mimir.replace(items, namespace=self._namespace, where=older)
+            self._mimir.replace(items, namespace=self._namespace, where=older, unchanged=seen)
 
-    def _erase(self, paths: list[str]) -> None:
-        self._mimir.forget(namespace=self._namespace, where={"file": {"$in": paths}})
+    def _erase(self, paths: list[str], seen: Sequence[Seen] = ()) -> None:
+        erased = {"file": {"$in": paths}}
+        self._mimir.replace([], namespace=self._namespace, where=erased, unchanged=seen)
 
 
 class MimirFile(BytesIO):
@@ -355,8 +382,6 @@ def _bytes(piece: Memory | None) -> bytes:
 
 
 def _head(namespace: Namespace, path: str, kind: str, **fields: Any) -> Item:
-    if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
-        raise _error(errno.ENAMETOOLONG)
     now = dt.datetime.now(dt.UTC)
     fields = {"type": kind, "size": 0, **fields, "created": fields.get("created") or now}
     return Item(b"", namespace, key=path, metadata={"file": path, **fields}, time=now)

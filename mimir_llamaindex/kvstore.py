@@ -15,8 +15,8 @@ from llama_index.core.storage.kvstore.types import (
 )
 from pydantic_core import to_jsonable_python
 
-from mimir_core import Item, Memory, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, NotFound, NotSerializable, ScrubPending
+from mimir_core import Item, Memory, Mimir, Namespace, Seen, retry_conflicts
+from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
 from mimir_llamaindex.vaults import digest, name_of, namespace_in
 
 __all__ = ["MimirKVStore"]
@@ -52,7 +52,7 @@ class MimirKVStore(BaseKVStore):
         Raises:
             InvalidArgument: the key is no string, or JSON cannot hold the value.
         """
-        self.apply([(collection, key, val)])
+        retry_conflicts(lambda: self.apply([(collection, key, val)]))
 
     def put_all(
         self,
@@ -68,7 +68,8 @@ class MimirKVStore(BaseKVStore):
         Raises:
             InvalidArgument: as `put`; nothing was stored.
         """
-        self.apply((collection, key, value) for key, value in kv_pairs)
+        puts = [(collection, key, value) for key, value in kv_pairs]
+        retry_conflicts(lambda: self.apply(puts))
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """The value of a key, or None."""
@@ -99,28 +100,45 @@ class MimirKVStore(BaseKVStore):
         Raises:
             ScrubPending: erased, but old pages still stand in the journal.
         """
-        return self.apply(deletes=[(collection, key)]) > 0
+        return retry_conflicts(lambda: self.apply(deletes=[(collection, key)])) > 0
 
-    def apply(self, puts: Iterable[Put] = (), deletes: Iterable[tuple[str, str]] = ()) -> int:
+    def seen(self, keys: Iterable[str], collection: str) -> list[Seen]:
+        """What keys hold now, for `apply`; to be asked before what is changed is read."""
+        return self._mimir.seen(map(_name, keys), namespace=self._place(collection))
+
+    def apply(
+        self,
+        puts: Iterable[Put] = (),
+        deletes: Iterable[tuple[str, str]] = (),
+        unchanged: Iterable[Seen] = (),
+    ) -> int:
         """Stores (collection, key, value) and erases (collection, key), across collections.
 
         Up to 1,024 values are one transaction, which also holds all that is erased; a longer run
         is stored in order by several.
+
+        Args:
+            unchanged: What the change was made from, as `seen` gave it.
 
         Returns:
             How many of the keys to erase were there.
 
         Raises:
             InvalidArgument: a key is no string, or JSON cannot hold a value; nothing was written.
+            Conflict: others changed what the change was made from, or what it replaces. The
+                transaction wrote nothing; those before it stand, and may be made again.
             ScrubPending: all is done, but what was erased is not yet scrubbed from the journal.
         """
         latest = {(collection, key): _encode(key, value) for collection, key, value in puts}
         batch = [(self._place(collection), key, data) for (collection, key), data in latest.items()]
         gone = [(self._place(collection), key) for collection, key in dict.fromkeys(deletes)]
+        expected = list(unchanged)
         starts = range(0, max(len(batch), 1), BATCH)
         for start in starts:
-            last = start == starts[-1]
-            erased = self._commit(batch[start : start + BATCH], gone if last else [])
+            piece, last = batch[start : start + BATCH], start == starts[-1]
+            erased = self._commit(piece, gone if last else [], expected)
+            written = {(place, _name(key)) for place, key, _ in piece}
+            expected = [one for one in expected if (one.namespace, one.key) not in written]
         return erased
 
     async def aput(
@@ -157,35 +175,37 @@ class MimirKVStore(BaseKVStore):
         return (*self._namespace, _label(collection))
 
     def _commit(
-        self, puts: Sequence[tuple[Namespace, str, bytes]], deletes: Sequence[tuple[Namespace, str]]
+        self,
+        puts: Sequence[tuple[Namespace, str, bytes]],
+        deletes: Sequence[tuple[Namespace, str]],
+        unchanged: Sequence[Seen],
     ) -> int:
         items = [item for place, key, data in puts for item in _items(place, key, data)]
-        while True:
-            erased = [*self._known(deletes)]
-            pieces = [id_ for place, key in deletes for id_ in self._pieces(place, key, 0)]
-            for place, key, data in puts:
-                pieces += self._pieces(place, key, _pieces_of(data))
-            try:
-                self._mimir.replace(items, ids=[*erased, *pieces])
-            except NotFound:  # another writer was faster: look again what there is to erase
-                continue
-            except ScrubPending:
-                if erased:
-                    raise
-            return len(erased)
+        heads = [
+            head
+            for place, key in deletes
+            for head in self._mimir.seen([_name(key)], namespace=place)
+        ]
+        pieces = [piece for place, key in deletes for piece in self._pieces(place, key, 0)]
+        for place, key, data in puts:
+            pieces += self._pieces(place, key, _pieces_of(data))
+        erased = [head.id for head in heads if head.id is not None]
+        gone = [*erased, *(piece.id for piece in pieces if piece.id is not None)]
+        try:
+            self._mimir.replace(items, ids=gone, unchanged=[*unchanged, *heads, *pieces])
+        except ScrubPending:
+            if erased:
+                raise
+        return len(erased)
 
-    def _known(self, names: Iterable[tuple[Namespace, str]]) -> Iterator[str]:
-        for place, key in names:
-            yield from filter(None, self._mimir.known([_name(key)], namespace=place))
-
-    def _pieces(self, place: Namespace, key: str, start: int) -> Iterator[str]:
-        """The ids of the stored pieces of a value, from a number on."""
+    def _pieces(self, place: Namespace, key: str, start: int) -> Iterator[Seen]:
+        """The stored pieces of a value from a number on, and after the last that there is none."""
         mark = _mark(key)
         for number in count(start):
-            found = self._mimir.known([f"{mark}.{number}"], namespace=place)[0]
-            if found is None:
+            (piece,) = self._mimir.seen([f"{mark}.{number}"], namespace=place)
+            yield piece
+            if piece.id is None:
                 return
-            yield found
 
     def _whole(self, place: Namespace, head: Memory | None) -> tuple[str, dict[str, Any]] | None:
         """Key and value of a head; its pieces are read in one snapshot with it."""
