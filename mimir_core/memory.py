@@ -50,7 +50,9 @@ Progress = Callable[[int, int], None]
 class Mimir(Lookup):
     """An open vault with the embedder that fills it. Thread-safe; use it as a context manager.
 
-    Several processes may have the same vault open: one writes at a time, all others follow.
+    Several processes may have the same vault open: one writes at a time, all others follow. Who
+    writes back what it read and changed says so (`seen`, and `unchanged` of `replace`), or the
+    last one counts.
     """
 
     def __init__(

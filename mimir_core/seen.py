@@ -11,8 +11,8 @@ write says what was seen: it is checked inside the write's own transaction.
 
     retry_conflicts(lambda: add("Ana"))
 
-It is optimistic concurrency control by backward validation (Kung and Robinson 1981), over the
-memories a caller names instead of all it read.
+It is optimistic concurrency control with serial validation (H. T. Kung and J. T. Robinson, 1981)
+of what the caller names; writes that name nothing are not checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.state import State
 
 T = TypeVar("T")
-TRIES = 50
+TRIES = 100
 _LONGEST_PAUSE = 0.02
 
 
@@ -96,7 +96,7 @@ def retry_conflicts(change: Callable[[], T]) -> T:
         change: Reads anew at each call; raises Conflict if it came too late.
 
     Raises:
-        Conflict: others were faster 50 times, with growing random pauses between (0.5 s in all).
+        Conflict: others were faster 100 times, with random pauses between (about a second in all).
     """
     for number in range(TRIES - 1):
         with suppress(Conflict):

@@ -84,7 +84,7 @@ class MimirSaver(AsyncSaver):
         Every method has an async twin that works in a worker thread.
 
     Several threads and processes may use one vault at a time: each change is made from what it
-    read, or made again if that has changed (50 times at most, then `Conflict`).
+    read, or made again if that has changed (100 times at most, then `Conflict`).
     """
 
     def __init__(

@@ -43,7 +43,7 @@ class MimirDocumentStore(KVDocumentStore):
 
     Threads and processes may add nodes of one document at once, through one store or several. A
     document's info is read, changed and written back only if it is still what was read; else again
-    (50 times at most, then `Conflict`).
+    (100 times at most, then `Conflict`).
 
     Args:
         mimir: The open vault.

@@ -13,7 +13,8 @@ __all__ = ["MimirIndexStore"]
 class MimirIndexStore(KVIndexStore):
     """Keeps index structs in a vault, so that `load_index_from_storage` finds them again.
 
-    Nothing is left for `persist` to do: it writes no file.
+    Nothing is left for `persist` to do: it writes no file. A struct is stored whole, as the index
+    that holds it in memory has it: of several that insert into one index, the last one counts.
 
     Args:
         mimir: The open vault.
