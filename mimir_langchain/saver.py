@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -25,7 +25,7 @@ from langgraph.checkpoint.base.id import uuid6
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mimir_core import Mimir, Namespace, retry_conflicts
-from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
+from mimir_core.errors import InvalidArgument, NotSerializable
 from mimir_langchain.saver_async import AsyncSaver
 from mimir_langchain.saver_config import config_of, place_of, renamed, thread_of
 from mimir_langchain.saver_records import (
@@ -35,8 +35,9 @@ from mimir_langchain.saver_records import (
     id_of,
     opened_value,
     sealed_value,
+    unseeded_of,
 )
-from mimir_langchain.saver_thread import Keys, Thread
+from mimir_langchain.saver_thread import Keys, Thread, erase_all
 from mimir_langchain.vaults import is_digest, namespace_in
 
 if TYPE_CHECKING:  # beta upstream
@@ -45,7 +46,6 @@ if TYPE_CHECKING:  # beta upstream
 __all__ = ["MimirSaver"]
 
 _log = logging.getLogger(__name__)
-_DELTA = "counters_since_delta_snapshot"
 
 
 class MimirSaver(AsyncSaver):
@@ -266,7 +266,7 @@ class MimirSaver(AsyncSaver):
         values: dict[str, tuple[str | int | float | None, str]],
     ) -> Stored:
         body = {name: part for name, part in checkpoint.items() if name != "channel_values"}
-        run, unseeded = metadata.get("run_id"), _unseeded(checkpoint, metadata)
+        run, unseeded = metadata.get("run_id"), unseeded_of(checkpoint, metadata)
         return Stored(
             str(thread_of(config)), place_of(config), checkpoint["id"], get_checkpoint_id(config),
             None if run is None else str(run), values, unseeded,
@@ -358,11 +358,14 @@ class MimirSaver(AsyncSaver):
         runs = {"run": {"$in": [str(run) for run in _listed(run_ids)]}}
         with self._lock:
             found = self._mimir.memories(namespace=self._root, descendants=True, where=runs)
-            places = sorted((memory.namespace, str(memory.key)) for memory in found)
-            for namespace, group in groupby(places, key=lambda place: place[0]):
-                if (thread := self._in(namespace)) is not None:
-                    doomed = [key for _, key in group]
-                    retry_conflicts(partial(thread.erase_checkpoints, doomed))
+            doomed: dict[Namespace, list[str]] = {}
+            for memory in found:
+                doomed.setdefault(memory.namespace, []).append(str(memory.key))
+            erase_all(
+                partial(thread.erase_checkpoints, keys)
+                for namespace, keys in doomed.items()
+                if (thread := self._in(namespace)) is not None
+            )
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copies all checkpoints and writes of a thread to another, in one transaction.
@@ -388,18 +391,13 @@ class MimirSaver(AsyncSaver):
         """
         if strategy not in ("keep_latest", "delete"):
             raise InvalidArgument('a strategy is "keep_latest" or "delete"')
-        pending: ScrubPending | None = None
-        for thread_id in _listed(thread_ids):
-            try:
-                if strategy == "delete":
-                    self.delete_thread(thread_id)
-                else:
-                    with self._lock:
-                        retry_conflicts(self._named(thread_id).keep_latest)
-            except ScrubPending as error:  # erased all the same: the others must be, too
-                pending = error
-        if pending is not None:
-            raise pending
+        threads = map(self._named, _listed(thread_ids))
+        with self._lock:
+            if strategy == "delete":
+                now = str(uuid6())
+                erase_all(partial(thread.delete, now) for thread in threads)
+            else:
+                erase_all(thread.keep_latest for thread in threads)
 
     # Itself
 
@@ -435,13 +433,3 @@ def _listed(names: Sequence[str]) -> Sequence[str]:
     if isinstance(names, str):
         raise InvalidArgument("several ids are asked for; put a single one into a list")
     return names
-
-
-def _unseeded(checkpoint: Checkpoint, metadata: dict[str, Any]) -> list[str]:
-    """The delta channels that were written but whose value is not in this checkpoint."""
-    return sorted(
-        channel
-        for channel in metadata.get(_DELTA) or {}
-        if channel in (checkpoint.get("channel_versions") or {})
-        and channel not in checkpoint["channel_values"]
-    )

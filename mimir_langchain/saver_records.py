@@ -13,11 +13,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mimir_core.errors import VaultDamaged
 from mimir_langchain.vaults import digest
 
+_DELTA = "counters_since_delta_snapshot"
 CHECKPOINT, VALUE, WRITE = "checkpoint", "value", "write"
 
 
@@ -155,6 +157,16 @@ class Stored:
             checkpoint=(kinds[0], checkpoint),
             metadata=(kinds[1], metadata),
         )
+
+
+def unseeded_of(checkpoint: Checkpoint, metadata: dict[str, Any]) -> list[str]:
+    """The delta channels that were written but whose value is not in this checkpoint."""
+    return sorted(
+        channel
+        for channel in metadata.get(_DELTA) or {}
+        if channel in (checkpoint.get("channel_versions") or {})
+        and channel not in checkpoint["channel_values"]
+    )
 
 
 def checkpoint_key(place: str, checkpoint_id: str) -> str:

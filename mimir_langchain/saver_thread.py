@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from mimir_core import Item, Mimir, Namespace, Seen
+from mimir_core import Item, Mimir, Namespace, Seen, retry_conflicts
 from mimir_core.errors import ScrubPending, VaultDamaged
 from mimir_langchain import blobs
 from mimir_langchain.saver_records import (
@@ -306,3 +306,15 @@ class Keys:
     @cached_property
     def _there(self) -> set[str]:
         return set(self.checkpoints)
+
+
+def erase_all(erasures: Iterable[Callable[[], None]]) -> None:
+    """Does each although an earlier one is still to be scrubbed, and raises ScrubPending then."""
+    pending: ScrubPending | None = None
+    for erase in erasures:
+        try:
+            retry_conflicts(erase)
+        except ScrubPending as error:
+            pending = error
+    if pending is not None:
+        raise pending

@@ -243,12 +243,13 @@ def test_an_unknown_strategy_is_refused(saver: MimirSaver) -> None:
     assert steps(saver) == [1, 0]
 
 
-def test_every_thread_is_pruned_although_scrubs_are_pending(
-    mimir: Mimir, saver: MimirSaver
+@pytest.mark.parametrize("erase", ["prune", "runs"])
+def test_every_thread_is_erased_although_scrubs_are_pending(
+    mimir: Mimir, saver: MimirSaver, erase: str
 ) -> None:
-    """A pending scrub of one thread does not keep the others from being pruned; it is told last."""
+    """A pending scrub of one thread does not keep the others from being erased; it is told last."""
     for thread in ("one", "two"):
-        put(saver, put(saver, config(thread), {"step": 0}), {"step": 1})
+        put(saver, put(saver, config(thread), {"step": 0, "run_id": "r"}), {"step": 1})
     inner = Mimir.replace
 
     def pending(self: Mimir, *args: Any, **options: Any) -> Any:
@@ -256,7 +257,7 @@ def test_every_thread_is_pruned_although_scrubs_are_pending(
         raise ScrubPending("pending")
 
     with patch.object(Mimir, "replace", pending), pytest.raises(ScrubPending):
-        saver.prune(["one", "two"])
+        saver.prune(["one", "two"]) if erase == "prune" else saver.delete_for_runs(["r"])
     assert steps(saver, "one") == steps(saver, "two") == [1]
 
 
