@@ -26,7 +26,7 @@ from mimir_core.intake import (
     Item,
     Time,
     check_items,
-    checked_vectors,
+    checked_direction,
     embedded_batches,
     joined,
 )
@@ -278,7 +278,7 @@ class Mimir(Lookup):
             if wanted.dense:
                 space = self._embedder.space
                 found = self._embedder.embed_query(wanted.text) if vector is None else vector
-                direction = checked_vectors([found], 1, space)[0]
+                direction = checked_direction(found, space)
             with self._vault.view() as state:
                 return Hits(recall(state, scope, wanted, direction, space, self._scopes))
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mimir_core.embedding import VectorSpace
 from mimir_core.errors import InvalidArgument, InvalidText
 from mimir_core.index.analysis import analyze
-from mimir_core.index.columns import VectorColumn, unit
+from mimir_core.index.columns import VectorColumn
 from mimir_core.index.cues import DATED, TELLING, TIME_WORDS, asks_when, dates, within
 from mimir_core.index.fusion import LEAST_DEVIATION, Channel, Ranking, Threads, alone, fuse
 from mimir_core.index.preference import diverse, important, recent
@@ -109,16 +109,20 @@ def recall(
     state: State,
     scope: Scope,
     query: Query,
-    vector: Floats | None,
+    direction: Floats | None,
     space: VectorSpace | None,
     scopes: ScopeCache,
 ) -> list[Hit]:
-    """The k best memories of the scope, opened; see `Mimir.recall`."""
+    """The k best memories of the scope, opened; see `Mimir.recall`.
+
+    Args:
+        direction: The query's vector, of unit length.
+    """
     searched = scopes.get(state, scope, space)
     wanted = max(_CANDIDATES, query.k)
     channels: list[Channel] = []
-    if vector is not None and searched.dense is not None:
-        channels.append(_dense(searched.dense, vector, wanted))
+    if direction is not None and searched.dense is not None:
+        channels.append(_dense(searched.dense, direction, wanted))
     if query.mode != "dense":
         channels.append(_lexical(state, searched, query.text, wanted))
     if query.mode == "hybrid":
@@ -127,7 +131,8 @@ def recall(
         ranking = _timed(state, query.text, ranking)
     else:
         ranking = alone(channels[0]) if channels else fuse([], _threads(state, searched, 0))
-    ranking = replace(ranking, totals=_preferred(state, query, ranking))
+    if query.recency or query.importance:
+        ranking = replace(ranking, totals=_preferred(state, query, ranking))
     best = _best(searched, query, ranking)
     return _open(state, query, ranking, channels, best.tolist())
 
@@ -138,9 +143,8 @@ def _threads(state: State, searched: Searched, spread: float) -> Threads:
     return Threads(*steps, searched.mask, state.lexical.lengths, spread)
 
 
-def _dense(dense: Dense, vector: Floats, wanted: int) -> Channel:
+def _dense(dense: Dense, direction: Floats, wanted: int) -> Channel:
     column = dense.held.column
-    direction = unit(vector, column.dimension)
     owners, scores = _nearest(dense, direction, wanted)
     mean, std = dense.population.moments(direction)
     return Channel(
@@ -190,7 +194,7 @@ def _timed(state: State, question: str, ranking: Ranking) -> Ranking:
 
 
 def _preferred(state: State, query: Query, ranking: Ranking) -> Floats:
-    """The totals, raised for what is recent or important, if the caller asks for that."""
+    """The totals, raised for what is recent or important."""
     totals, catalog, ordinals = ranking.totals, state.catalog, ranking.ordinals
     if query.recency:
         totals = totals * (1 + query.recency * recent(catalog, ordinals, query.half_life_days))

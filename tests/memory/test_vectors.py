@@ -9,7 +9,7 @@ import pytest
 
 from mimir_core.embedding import VectorSpace
 from mimir_core.errors import InvalidVector
-from mimir_core.intake import checked_vectors
+from mimir_core.intake import checked_direction, checked_vectors
 
 SPACE = VectorSpace("0" * 64, 3)
 
@@ -31,3 +31,35 @@ def test_a_vector_without_one_is_refused(row: list[float], dtype: type[np.floati
     for rows in ([row], [[1.0, 2.0, 3.0], row]):
         with pytest.raises(InvalidVector):
             checked_vectors(np.array(rows, dtype), len(rows), SPACE)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, list])
+def test_a_querys_vector_becomes_a_direction(dtype: type) -> None:
+    """Whatever kind of real numbers it has: unit length, float32."""
+    vector = [3.0, 0.0, 4.0] if dtype is list else np.array([3, 0, 4], dtype)
+    found = checked_direction(vector, SPACE)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0.6, 0.0, 0.8], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        [0.0, 0.0, 0.0],
+        np.zeros(3, np.float32),
+        np.full(3, math.nan, np.float32),
+        np.ones(4, np.float32),
+        np.ones((1, 3), np.float32),
+        np.ones(3, np.complex64),
+        np.ones(3, np.bool_),
+        ["1", "2", "3"],
+        "abc",
+        1.0,
+        None,
+    ],
+    ids=repr,
+)
+def test_what_has_no_direction_is_refused_as_a_query(vector: object) -> None:
+    """Zeros, NaN, other shapes, and what is no vector of real numbers."""
+    with pytest.raises(InvalidVector):
+        checked_direction(vector, SPACE)

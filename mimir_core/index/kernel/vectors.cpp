@@ -22,8 +22,6 @@ struct Column {
     const float *scales;
     size_t rows;
     size_t dimension;
-
-    const int8_t *at(size_t row) const { return codes + row * dimension; }
 };
 
 Column column_of(const Array<int8_t> &codes, const Array<float> &scales) {
