@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #if defined(_MSC_VER)
@@ -106,6 +107,23 @@ Array<T> array_of(const std::vector<T> &values) {
     Array<T> array(values.size());
     std::copy(values.begin(), values.end(), array.writable());
     return array;
+}
+
+// What is ranked, its score negated, so that the order of pairs is the order of ranks.
+using Ranked = std::pair<float, int64_t>;
+
+// The k best as arrays of numbers and scores; ties by number.
+inline py::tuple best_of(std::vector<Ranked> &ranked, size_t k) {
+    const size_t count = std::min(k, ranked.size());
+    std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(count),
+                      ranked.end());
+    Array<int64_t> numbers(count);
+    Array<float> scores(count);
+    for (size_t at = 0; at < count; ++at) {
+        scores.writable()[at] = -ranked[at].first;
+        numbers.writable()[at] = ranked[at].second;
+    }
+    return py::make_tuple(numbers, scores);
 }
 
 void bind_vectors(py::module_ &module);

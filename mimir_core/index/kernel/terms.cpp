@@ -13,13 +13,13 @@ struct List {
 
 // What a term adds to each memory that holds it.
 FOR_EACH_CPU
-void impacts(const uint64_t *postings, size_t count, float idf, float a_term, float base,
+void impacts(const uint64_t *postings, size_t count, float idf, float per_term, float base,
              float *found) {
     for (size_t at = 0; at < count; ++at) {
         const auto low = static_cast<uint32_t>(postings[at]);
         const auto tf = static_cast<float>(static_cast<int32_t>(low & 0xFF));
         const auto length = static_cast<float>(static_cast<int32_t>(low >> 8));
-        found[at] = idf * (tf / (length * a_term + base + tf));
+        found[at] = idf * (tf / (length * per_term + base + tf));
     }
 }
 
@@ -43,24 +43,6 @@ std::vector<List> lists_of(const std::vector<py::buffer_info> &buffers, size_t e
         lists.push_back(std::move(list));
     }
     return lists;
-}
-
-// The k best of these memories; equal scores in the order of ordinals.
-py::tuple best(const std::vector<int64_t> &ordinals, const float *totals, size_t k) {
-    std::vector<std::pair<float, int64_t>> order;
-    order.reserve(ordinals.size());
-    for (const int64_t ordinal : ordinals) order.emplace_back(-totals[ordinal], ordinal);
-    const auto middle = order.begin() + static_cast<std::ptrdiff_t>(std::min(k, order.size()));
-    std::nth_element(order.begin(), middle, order.end());
-    std::sort(order.begin(), middle);
-    const auto count = static_cast<size_t>(middle - order.begin());
-    Array<int64_t> found(count);
-    Array<float> scores(count);
-    for (size_t at = 0; at < count; ++at) {
-        scores.writable()[at] = -order[at].first;
-        found.writable()[at] = order[at].second;
-    }
-    return py::make_tuple(found, scores);
 }
 
 py::tuple bm25(const py::object &postings, const std::optional<Array<bool>> &mask, Count documents,
@@ -94,9 +76,12 @@ py::tuple bm25(const py::object &postings, const std::optional<Array<bool>> &mas
         }
         part += list.count;
     }
-    for (const int64_t ordinal : touched)
+    std::vector<Ranked> ranked;
+    for (const int64_t ordinal : touched) {
+        ranked.emplace_back(-total[ordinal], ordinal);
         squares += static_cast<double>(total[ordinal]) * total[ordinal];
-    return py::make_tuple(best(touched, total, k), sum, squares, array_of(touched));
+    }
+    return py::make_tuple(best_of(ranked, k), sum, squares, array_of(touched));
 }
 
 }  // namespace

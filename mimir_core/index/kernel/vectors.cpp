@@ -225,17 +225,9 @@ py::tuple best(const float *query, const Column &column, const std::vector<int64
                size_t k) {
     std::vector<float> scores(rows.size());
     score(query, column, {rows.data(), rows.size(), 0}, scores.data());
-    std::vector<std::pair<float, int64_t>> order(rows.size());
-    for (size_t at = 0; at < rows.size(); ++at) order[at] = {-scores[at], rows[at]};
-    std::sort(order.begin(), order.end());
-    const size_t count = std::min(k, order.size());
-    Array<int64_t> found(count);
-    Array<float> their(count);
-    for (size_t at = 0; at < count; ++at) {
-        their.writable()[at] = -order[at].first;
-        found.writable()[at] = order[at].second;
-    }
-    return py::make_tuple(found, their);
+    std::vector<Ranked> ranked;
+    for (size_t at = 0; at < rows.size(); ++at) ranked.emplace_back(-scores[at], rows[at]);
+    return best_of(ranked, k);
 }
 
 // As Python calls them
