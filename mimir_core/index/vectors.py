@@ -19,8 +19,8 @@ __all__ = ["GraphState", "VectorView"]
 
 GRAPH_FROM = 10_000  # live rows of short vectors; below, a scan costs no more than the graph
 SKETCHED_UP_TO = 150_000
-"""Live rows of others. At 100,000 a graph answers in two thirds of the time, and costs a quarter of
-an import, 150 MB, and its rebuilding after a forget; `bench nearest` compares them."""
+"""Live rows of others. At 100,000 sketches are the quicker still and find more (`bench nearest`);
+a graph besides costs a quarter of an import, 300 MB, and its rebuilding after a forget."""
 
 _TAIL = 5_000  # scanned rows that are worth taking into the graph,
 _TAIL_SHARE = 0.1  # or this share of those in it, if that is more

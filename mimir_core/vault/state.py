@@ -41,6 +41,12 @@ _MANY_FIELDS = 16
 _KEPT_IDS = 4_096
 
 
+def _blocks_of(offset: int, size: int) -> tuple[range, int]:
+    """Which blocks of the log hold a piece of it, and where in the first it begins."""
+    first, start = divmod(offset, CONTENT_SIZE)
+    return range(first, -(-(offset + size) // CONTENT_SIZE)), start
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class NewNode:
     """A node on its way into the views. Metadata and terms are empty where it is erased."""
@@ -192,8 +198,7 @@ class State:
 
     def read_log(self, offset: int, size: int) -> bytes:
         """A piece of the log. Raises VaultDamaged if it is not all there."""
-        first, start = divmod(offset, CONTENT_SIZE)
-        indexes = range(first, -(-(offset + size) // CONTENT_SIZE))
+        indexes, start = _blocks_of(offset, size)
         blocks = self.container.read_many(Stream.LOG, indexes)
         data = b"".join(blocks)[start : start + size]
         if len(data) != size:
@@ -203,8 +208,7 @@ class State:
     # Internals
 
     def _across_blocks(self, offset: int, size: int) -> bytes:
-        first, start = divmod(offset, CONTENT_SIZE)
-        indexes = range(first, -(-(offset + size) // CONTENT_SIZE))
+        indexes, start = _blocks_of(offset, size)
         blocks = [self.container.read_cached(Stream.LOG, index) for index in indexes]
         return b"".join(blocks)[start : start + size]
 
