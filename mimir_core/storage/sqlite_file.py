@@ -74,7 +74,19 @@ def run(
     try:
         return cursor.execute(sql, parameters).fetchall()
     except _FAILURES as error:
-        raise _typed(error) from error
+        failure = _typed(error)
+        if isinstance(failure, VaultDamaged):
+            _forget_pages(cursor)
+        raise failure from error
+
+
+def _forget_pages(cursor: sqlite3.Cursor) -> None:
+    """Empty SQLite's page cache: it checks a page's cells once, and a page that failed stays there.
+
+    Without this the second reading of a damaged page would say that nothing is wrong.
+    """
+    with contextlib.suppress(*_FAILURES):
+        cursor.execute("PRAGMA shrink_memory").fetchall()
 
 
 def create(path: str, preamble: bytes, blocks: Sequence[bytes]) -> sqlite3.Connection:

@@ -48,7 +48,7 @@ def verify_nodes(state: State, progress: Progress | None = None) -> list[str]:
             progress(len(seen), state.root.nodes)
     if len(seen) != len(state.catalog):
         problems.append("the catalog does not hold as many memories as the log")
-    return problems + _verify_owners(state)
+    return problems + _verify_vectors(state)
 
 
 def _records(state: State) -> list[NodeRecord]:
@@ -70,9 +70,12 @@ def _check_views(state: State, ordinal: int, record: NodeRecord, link: Link) -> 
         raise VaultDamaged("a parent comes after its child")
 
 
-def _verify_owners(state: State) -> list[str]:
+def _verify_vectors(state: State) -> list[str]:
+    """Checks who owns the vectors in memory, and that all of them are there."""
     problems = []
     for space in state.spaces:
+        if space.lost_blocks:  # said even if the blocks read well now: recall lacks them
+            problems.append("vectors could not be read, so some memories lack theirs")
         owners = space.column.owners
         live = owners[owners != np.uint32(0xFFFFFFFF)]
         if len(live) and (live.max() >= state.root.nodes or not state.catalog.live[live].all()):

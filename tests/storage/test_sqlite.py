@@ -365,6 +365,18 @@ class TestOpen:
         with pytest.raises(VaultDamaged):
             store.read([1, 2])
 
+    def test_a_broken_page_is_damage_every_time(self, path: Path) -> None:
+        """A page whose cells SQLite refuses is refused again at the next reading."""
+        data = bytearray(path.read_bytes())
+        page = data.index(numbered(0)[2]) // PAGE
+        data[page * PAGE + 8] ^= 0x80  # where the row begins; SQLite masks that bit once cached
+        path.write_bytes(data)
+        with closing(SqliteBlockStore.open(path)) as store:
+            for _ in range(3):
+                with pytest.raises(VaultDamaged):
+                    store.read([2])
+            assert store.read([3]) == [numbered(0)[3]]
+
     @pytest.mark.parametrize("damage", ["DELETE FROM {}", "UPDATE {} SET data = NULL"])
     @pytest.mark.parametrize("table", ["block", "preamble"])
     def test_an_empty_table_is_damage(

@@ -17,7 +17,7 @@ from mimir_core.vault.layout import Stream
 from mimir_core.vault.space import SpaceState
 from mimir_core.vault.write import Staged, without_graph
 
-from .raw import flip, flip_preamble
+from .raw import flip, flip_preamble, read_blocks, write_blocks
 from .vaults import columns_of, create, everything, reopen, state_of
 
 WORDS = ("cat", "dog", "bird", "fish", "horse", "mouse", "snake")
@@ -243,6 +243,22 @@ def test_lost_vectors_are_embedded_again(path: Path, filled: dict[str, Any], ind
         assert mimir.verify().ok
         found = {hit.id for hit in mimir.recall("cat w17", namespace=("ana", "n0"), k=500)}
         assert some not in found
+
+
+def test_vectors_that_could_not_be_read_are_reported(path: Path, filled: dict[str, Any]) -> None:
+    """While a handle lacks vectors its verify says so, even if the file has become whole again."""
+    with reopen(path) as mimir:
+        number = address(mimir, Stream.VECTORS, 0)
+    whole = read_blocks(path)
+    flip(path, number)
+    with reopen(path) as mimir:
+        assert mimir.stats().vectors_lost == 1
+        write_blocks(path, {number: whole[number]})
+        (problem,) = mimir.verify().problems
+        assert problem.startswith("vectors could not be read")
+        assert mimir.reembed() > 0
+        assert mimir.verify().ok
+        check_equal(mimir, filled)
 
 
 def test_forgetting_while_vectors_are_lost(path: Path, filled: dict[str, Any]) -> None:
