@@ -18,7 +18,7 @@ from mimir_core.dag import walk
 from mimir_core.errors import DuplicateKey, InvalidArgument, NotFound
 from mimir_core.index.filters import Filter, compile_filter
 from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_name, node_id
-from mimir_core.types import EdgeKind, Namespace, check_namespace, to_micros
+from mimir_core.types import EdgeKind, Namespace, check_namespace, end_micros, to_micros
 from mimir_core.vault.state import State
 
 Pick = Callable[[State], npt.NDArray[np.int64]]
@@ -54,7 +54,7 @@ class Scope:
             thread=check_name(thread, "thread name"),
             filter=None if where is None else compile_filter(where),
             since=None if since is None else to_micros(since),
-            until=None if until is None else to_micros(until) + 1,
+            until=None if until is None else end_micros(until),
             ids=None if among is None else _node_ids(among),
         )
 

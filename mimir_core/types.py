@@ -10,6 +10,7 @@ import datetime as dt
 import math
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -29,6 +30,7 @@ MAX_METADATA_DEPTH = 16
 _INT64 = range(-(1 << 63), 1 << 63)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_DAY = dt.timedelta(days=1)
 
 
 class EdgeKind(IntEnum):
@@ -189,6 +191,20 @@ def to_micros(value: dt.date | float | str) -> int:
     except (ValueError, OverflowError, TypeError):
         raise InvalidArgument("a time lies in the years 1 to 9999, text in ISO 8601") from None
     raise InvalidArgument("a time is a datetime, a date, seconds since 1970, or ISO 8601 text")
+
+
+def end_micros(value: dt.date | float | str) -> int:
+    """Returns the first microsecond after a time, or after a day where it names one whole.
+
+    Raises:
+        InvalidArgument: as `to_micros`.
+    """
+    day = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            dt.date.fromisoformat(value)
+            day = True
+    return to_micros(value) + (_DAY // _MICROSECOND if day else 1)
 
 
 def from_micros(micros: int) -> dt.datetime:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,7 @@ from mimir_core.cli.demo import demo
 from mimir_core.cli.doctor import doctor
 from mimir_core.cli.examples import OVERVIEW, epilog, examples
 from mimir_core.cli.exits import INTERRUPTED, exit_code
-from mimir_core.errors import MimirError
+from mimir_core.errors import MimirError, StorageFailed
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "create": writing.create,
@@ -38,10 +40,18 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # typer brings its own copy of click, and its Context
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except MimirError as error:
             show_error(error)
             raise typer.Exit(exit_code(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever read the output has seen enough: typer ends in silence
+            failure = StorageFailed(f"writing failed: {os.strerror(error.errno or 0)}")
+            show_error(failure)
+            raise typer.Exit(exit_code(failure)) from None
         except (KeyboardInterrupt, typer.Abort):
             warn("interrupted")
             raise typer.Exit(INTERRUPTED) from None

@@ -16,7 +16,9 @@ came before in the file, so that importing it again adds nothing.
 
 A line with `"mimir": 1` is what `export` writes: namespace, thread, key, time, metadata and content
 exactly as they were, dates as {"$date": ...} and {"$time": ...}, bytes as `base64`, and so an
-`attachment`. Edges are not in it, but for the order of threads, which the order of lines gives.
+`attachment`. Edges are not in it, but for the order of threads, which the order of lines gives. Of
+a key's values only the newest is written with the key; an older one that was kept is a memory of
+its own.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ class LineReader:
             InputError: for a line that describes none; the message is the reason.
         """
         fields = _parse(line)
-        item = self._exported(fields) if "mimir" in fields else self._turn(fields)
+        try:
+            item = self._exported(fields) if "mimir" in fields else self._turn(fields)
+        except RecursionError:
+            raise InvalidMetadata("the metadata nests too deeply") from None
         check_metadata(item.metadata)
         self._note(check_namespace(item.namespace), item.key)
         return item
@@ -102,7 +107,7 @@ class LineReader:
             return read_time(when)
         except InvalidArgument:
             self.times_kept += 1
-            fields["time_text"] = when
+            fields["time_text"] = str(when)
             return None
 
     def _exported(self, fields: dict[str, Any]) -> Item:
@@ -129,15 +134,15 @@ class LineReader:
         self._keys.add(digest)
 
 
-def export_line(memory: Memory) -> dict[str, Any]:
-    """A memory as the JSON object of one exported line."""
+def export_line(memory: Memory, key: str | None) -> dict[str, Any]:
+    """A memory as the JSON object of one exported line, under the key it is still found by."""
     content = memory.content
     return {
         "mimir": VERSION,
         "id": memory.id,
         "namespace": list(memory.namespace),
         "thread": memory.thread,
-        "key": memory.key,
+        "key": key,
         "time": memory.time.isoformat(),
         "metadata": {name: _encoded(value) for name, value in memory.metadata.items()},
         **({"text": content} if isinstance(content, str) else {"base64": content}),

@@ -87,4 +87,7 @@ def _pair(pair: str, place: int) -> tuple[str, object]:
             return name, condition["$eq"]
     except InvalidFilter:
         pass
-    raise InvalidMetadata(f"--meta number {place} cannot be read", hint='write "stars=4"')
+    raise InvalidMetadata(
+        f"--meta number {place} cannot be read",
+        hint="write stars=4, and long text in quotes: title='What and why?'",
+    )

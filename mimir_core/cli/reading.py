@@ -114,7 +114,7 @@ def export(
     place = options.labels(namespace)
     with open_vault(vault, passphrase_file) as mimir:
         memories = mimir.memories(namespace=place, descendants=descendants, **selection)
-        export_memories(memories, output)
+        export_memories(mimir, memories, output)
 
 
 def stats(

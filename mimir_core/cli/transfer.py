@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -67,22 +67,31 @@ def show_summary(summary: Summary) -> None:
         warn(f"{summary.times_kept:,} times could not be read; they are the field time_text")
 
 
-def export_memories(memories: Iterable[Memory], output: Path | None) -> None:
+def export_memories(mimir: Mimir, memories: Iterable[Memory], output: Path | None) -> None:
     """Writes memories as lines to a new file that only its owner can read, or to stdout.
 
     Raises:
         InvalidArgument: the file exists or cannot be created.
+        OSError: writing failed; no file is left behind.
     """
     if output is None:
-        for memory in memories:
-            print(to_json(export_line(memory)))
+        for line in _lines(mimir, memories):
+            print(line)
         return
     with _new_file(output) as stream:
-        count = 0
-        for memory in memories:
-            stream.write(to_json(export_line(memory)) + "\n")
-            count += 1
+        try:
+            count = sum(1 for line in _lines(mimir, memories) if stream.write(line + "\n"))
+            stream.flush()
+        except BaseException:
+            output.unlink()
+            raise
     say(f"Exported {count:,} memories to {output}, in the clear.")
+
+
+def _lines(mimir: Mimir, memories: Iterable[Memory]) -> Iterator[str]:
+    for memory in memories:
+        newest = memory.key and mimir.known([memory.key], namespace=memory.namespace)
+        yield to_json(export_line(memory, memory.key if newest == [memory.id] else None))
 
 
 def _new_file(path: Path) -> TextIO:

@@ -7,7 +7,8 @@
 
 Names and values may be quoted with ' or ", backslash escapes the next character. An unquoted value
 is a bool, null, number, ISO date or ISO datetime if it reads as one, and text otherwise; a quoted
-one is text.
+one is text. Whole numbers that begin with 0 or leave 64 bits are codes rather: they stay text. What
+reads as more of an expression ("3 and draft = true") is refused unless it is quoted.
 """
 
 from __future__ import annotations
@@ -27,15 +28,27 @@ _COMPARISON: Final = re.compile(
 )
 _PRESENCE: Final = re.compile(rf"(?P<missing>!?)\s*{_NAME}\s*\?", re.DOTALL)
 _CHOICE: Final = re.compile(rf"{_NAME}\s+(?P<no>not\s+)?in\s*\((?P<values>.+)\)", re.DOTALL)
-_ITEM: Final = re.compile(rf"\s*(?P<value>{_QUOTED}|[^,'\"]+?)\s*(?:,|$)", re.DOTALL)
+_ITEM: Final = re.compile(rf"\s*(?P<value>{_QUOTED}|[^,'\"()\s][^,'\"()]*?)\s*(?:,|$)", re.DOTALL)
+# Not a value but more of an expression: taken as text, "not equal" to it would be everything.
+_EXPRESSION: Final = re.compile(
+    r"[=<>!~].*|.*(?:\s(?:and|or|not)\s|&&|\|\|).*(?:[=<>~?]|\sin\s*\().*",
+    re.DOTALL | re.IGNORECASE,
+)
 _OPERATORS: Final = {
     "=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte",
     "~~": "$contains",
 }  # fmt: skip
 _WORDS: Final[dict[str, Value]] = {"true": True, "false": False, "null": None}
+
+
+def _integer(text: str) -> Value:
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 63 else text
+
+
 _LITERALS: Final[tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...]] = (
-    (re.compile(r"[+-]?\d{1,19}"), int),
-    (re.compile(r"[+-]?(\d+\.\d*|\.?\d+)([eE][+-]?\d+)?"), float),
+    (re.compile(r"[+-]?(0|[1-9]\d{0,18})"), _integer),
+    (re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+"), float),
     (re.compile(r"\d{4}-\d\d-\d\d"), dt.date.fromisoformat),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*"), dt.datetime.fromisoformat),
 )
@@ -64,7 +77,8 @@ def _parse(text: str, place: int) -> dict[str, object]:
     except ValueError:
         pass  # a quote that does not close, or a date that does not exist
     raise InvalidFilter(
-        f"filter expression {place} cannot be read", hint='write "stars >= 4" or "place?"'
+        f"filter expression {place} cannot be read",
+        hint='write "stars >= 4" or "place?"; quote text that holds such signs',
     )
 
 
@@ -88,8 +102,10 @@ def _items(text: str) -> list[Value]:
 def _literal(text: str) -> Value:
     if text[0] in "\"'":
         return _unquoted(text)
-    if text in _WORDS:
-        return _WORDS[text]
+    if _EXPRESSION.fullmatch(text):
+        raise ValueError("one expression at a time")
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     for pattern, read in _LITERALS:
         if pattern.fullmatch(text):
             return read(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from .shell import Shell, turns
+from mimir_core import Mimir
+from mimir_core.cli import transfer
+
+from ..vault.vaults import FAST
+from .shell import PASSPHRASE, Shell, turns
 
 GOOD: list[dict[str, Any]] = [
     {"conversation": "c", "id": "1", "speaker": "Ana", "text": "one", "time": "2024-05-01T10:00"},
@@ -42,6 +47,11 @@ BAD: list[tuple[object, str]] = [
     ({"mimir": 2, "text": "x"}, "newer Mimir"),
     ({"mimir": 1, "text": "x"}, "namespace"),
     ({"mimir": 1, "id": "a", "base64": "?", "namespace": ["a"]}, "base64"),
+    (
+        '{"mimir": 1, "id": "a", "text": "x", "namespace": ["a"], "time": "2024-05-01",'
+        ' "metadata": {"a": ' + '{"b": ' * 900 + "1" + "}" * 902,
+        "nest",
+    ),
 ]
 
 
@@ -128,6 +138,56 @@ def test_what_is_exported_comes_back_the_same(
     assert other.json("import", out)["imported"] == len(GOOD) + 3
     assert _comparable(other.ok("export")) == _comparable(out.read_text())
     assert other.json("import", out)["skipped"] == len(GOOD) + 3
+
+
+def test_the_newest_value_of_a_key_stays_its_value(
+    shell: Shell, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Exported and imported, a key with history has its newest value; the older one is there."""
+    with Mimir.open(shell.vault, PASSPHRASE, profile=FAST) as mimir:
+        mimir.remember("Ana lives in Rome", key="home")
+        mimir.remember("Ana lives in Oslo", key="home", keep_history=True)
+    out = tmp_path / "export.jsonl"
+    shell.ok("export", "--output", out)
+    other = Shell(tmp_path_factory.mktemp("other") / "other.mimir")
+    other.ok("create", other.vault)
+    for imported in (2, 0):
+        assert other.json("import", out)["imported"] == imported
+    with Mimir.open(other.vault, PASSPHRASE, profile=FAST) as mimir:
+        assert mimir.get(key="home").text == "Ana lives in Oslo"
+        assert {memory.text for memory in mimir.memories()} == {
+            "Ana lives in Rome", "Ana lives in Oslo",
+        }  # fmt: skip
+
+
+def test_an_export_that_cannot_be_written_leaves_no_file(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk ends with its exit code, and nothing readable stays behind."""
+    shell.ok("remember", "a secret")
+    shell.ok("remember", "another")
+    real = transfer.to_json
+
+    def full(value: Any) -> str:
+        if value["text"] == "another":
+            raise OSError(errno.ENOSPC, "full")
+        return real(value)
+
+    monkeypatch.setattr(transfer, "to_json", full)
+    out = tmp_path / "export.jsonl"
+    result = shell.run("export", "--output", out)
+    assert (result.exit_code, "No space left" in result.stderr) == (8, True)
+    assert not out.exists()
+
+
+def test_a_number_that_is_no_time_is_kept_as_text(shell: Shell, tmp_path: Path) -> None:
+    """Whatever its size, and the other lines are stored as well."""
+    times = [10**400, 1e300, 2023, -1]
+    lines = [{"text": f"turn {n}", "time": time} for n, time in enumerate(times)]
+    summary = shell.json("import", turns(tmp_path / "chat.jsonl", *lines, {"text": "last"}))
+    assert (summary["imported"], summary["times_kept"], summary["bad"]) == (5, 4, 0)
+    exported = [json.loads(line) for line in shell.ok("export").splitlines()]
+    assert [line["metadata"].get("time_text") for line in exported] == [*map(str, times), None]
 
 
 def _comparable(exported: str) -> list[dict[str, Any]]:

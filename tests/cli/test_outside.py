@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from mimir_core.cli.thief import look
 
-from .shell import Shell, turns
+from .shell import Shell, environment, turns
 
 
 def test_the_whole_flow_works_from_outside(tmp_path: Path) -> None:
@@ -72,6 +74,21 @@ def _stopped(shell: Shell, file: Path, by: signal.Signals) -> tuple[int, str]:
 def _journal_has_a_batch(vault: Path) -> bool:
     journal = vault.with_name(vault.name + "-wal")
     return journal.exists() and journal.stat().st_size > 1 << 20
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_has_its_exit_code(tmp_path: Path) -> None:
+    """What is printed onto a full disk ends with 8 and a message, without a traceback."""
+    shell = Shell(tmp_path / "agent.mimir")
+    assert shell.outside("create", shell.vault)[0] == 0
+    assert shell.outside("remember", "the cat")[0] == 0
+    for command in (["export"], ["recall", "cat"], ["stats", "--json"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "mimir_core.cli", *command], env=environment(shell.env),
+                stdout=full, stderr=subprocess.PIPE, check=False,
+            )  # fmt: skip
+        assert (done.returncode, b"Traceback" in done.stderr) == (8, False), done.stderr
 
 
 def test_the_demo_finds_its_answers_and_ends_well(tmp_path: Path) -> None:

@@ -35,7 +35,10 @@ def test_times_are_read_as_people_write_them(written: str | float) -> None:
     assert read_time(written) == NOON
 
 
-@pytest.mark.parametrize("written", ["", "soon", "May", "8/5/2023", "2023-13-01", "1e999", 1e300])
+@pytest.mark.parametrize(
+    "written",
+    ["", "soon", "May", "8/5/2023", "2023-13-01", "1e999", 1e300, 10**400, 2023, -5.5, 0],
+)
 def test_what_is_no_time_or_ambiguous_is_refused(written: str | float) -> None:
     """Nothing is guessed, not even the order of day and month."""
     with pytest.raises(InvalidArgument):
@@ -43,9 +46,16 @@ def test_what_is_no_time_or_ambiguous_is_refused(written: str | float) -> None:
 
 
 def test_a_day_as_end_includes_the_day() -> None:
-    """--until with a date reaches to its last microsecond."""
-    assert read_end("2023-05-08") == dt.datetime(2023, 5, 8, 23, 59, 59, 999999, dt.UTC)
-    assert read_end("2023-05-08T12:30") == NOON
+    """--until with a date, however it is written, reaches to its last microsecond."""
+    for day in ("2023-05-08", " 2023-05-08 ", "8 May 2023", "on May 8, 2023", "2023/05/08"):
+        assert read_end(day) == dt.datetime(2023, 5, 8, 23, 59, 59, 999999, dt.UTC)
+    for moment in ("2023-05-08T12:30", "12:30 pm on 8 May, 2023"):
+        assert read_end(moment) == NOON
+
+
+def test_a_number_is_read_as_the_text_it_is_written_as() -> None:
+    """A date written as a JSON number is that day, not seconds after 1970."""
+    assert read_time(20230508) == read_time("20230508") == dt.datetime(2023, 5, 8, tzinfo=dt.UTC)
 
 
 @given(st.text())
@@ -75,7 +85,7 @@ def test_an_exported_line_is_read_back_exactly(metadata: dict[str, Any], raw: bo
     """Content, names, time and every metadata value survive export and import, types included."""
     content = b"\x00\xff" if raw else "text \x1b \u202e"
     memory = Memory("ab" * 32, content, NOON, ("a", "b"), "t", "k", metadata)
-    item = LineReader().read(to_json(export_line(memory)).encode())
+    item = LineReader().read(to_json(export_line(memory, memory.key)).encode())
     assert (item.content, item.time, item.namespace) == (content, NOON, ("a", "b"))
     assert (item.thread, item.key) == ("t", "k")
     assert repr(item.metadata) == repr(metadata)

@@ -257,6 +257,13 @@ def test_mask_belongs_to_the_caller() -> None:
         (r'"odd name" = "a \"b\" \\"', {"odd name": {"$eq": 'a "b" \\'}}),
         ("s in (Ana, 'Bob, C', 3)", {"s": {"$in": ["Ana", "Bob, C", 3]}}),
         ("s not in (Ana)", {"s": {"$nin": ["Ana"]}}),
+        ("draft != True", {"draft": {"$ne": True}}),
+        ("zip=01234", {"zip": {"$eq": "01234"}}),
+        ("order=12345678901234567890", {"order": {"$eq": "12345678901234567890"}}),
+        ("order=9223372036854775807", {"order": {"$eq": (1 << 63) - 1}}),
+        ("order=9223372036854775808", {"order": {"$eq": "9223372036854775808"}}),
+        ("title=salt and pepper", {"title": {"$eq": "salt and pepper"}}),
+        ("s in (Ana, 'Bob (C)')", {"s": {"$in": ["Ana", "Bob (C)"]}}),
     ],
 )
 def test_text_form(text: str, spec: dict[str, Any]) -> None:
@@ -276,7 +283,9 @@ def test_text_forms_together() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "speaker", "speaker=", "=Ana", "a='x", "a=\"x' ", "when<2024-13-41", "$and=1", "s in ()",
-     "s in (a,,b)", "?", "s in ('a"],
+     "s in (a,,b)", "?", "s in ('a", "stars != 3 and draft = true", "stars!==3", "a != <3",
+     "a != b or c?", "a != b && c = d", "s not in (Ana) or x in (C)", "s not in (Ana, (C))",
+     "s not in ( )"],
 )  # fmt: skip
 def test_text_refusals(text: str) -> None:
     """What cannot be read is named by its number, without its text."""
