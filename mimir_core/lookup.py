@@ -64,14 +64,19 @@ class Lookup:
         keys: Iterable[str] | None = None,
         namespace: Namespace | str = DEFAULT_NAMESPACE,
     ) -> list[Memory | None]:
-        """Opens memories by ids, or by keys within a namespace; None for those nobody has."""
+        """Opens memories by ids, or by keys within a namespace; None for those nobody has.
+
+        Raises:
+            InvalidArgument: unless either ids or keys are given, and each is one.
+        """
         if (ids is None) == (keys is None):
             raise InvalidArgument("give either ids or keys")
         place = check_namespace(namespace)
         wanted = [node_id(id_) for id_ in ids or ()]
+        names = [] if keys is None else checked_keys(keys)
         with self._vault.view() as state:
             found = [state.find(id_) for id_ in wanted]
-            found += [state.catalog.by_key(place, key) for key in keys or ()]
+            found += [state.catalog.by_key(place, name) for name in names]
             return [
                 None if one is None or state.is_erased(one) else open_memory(state, one)
                 for one in found
@@ -101,10 +106,14 @@ class Lookup:
     def known(
         self, keys: Iterable[str], *, namespace: Namespace | str = DEFAULT_NAMESPACE
     ) -> list[str | None]:
-        """The ids of the live memories that have these keys, None for keys nobody has."""
+        """The ids of the live memories that have these keys, None for keys nobody has.
+
+        Raises:
+            InvalidArgument: for what is no list of keys.
+        """
+        place, names = check_namespace(namespace), checked_keys(keys)
         with self._vault.view() as state:
-            place = check_namespace(namespace)
-            found = [state.catalog.by_key(place, key) for key in keys]
+            found = [state.catalog.by_key(place, name) for name in names]
             return [None if one is None else state.node_id(one).hex() for one in found]
 
     def seen(
@@ -119,7 +128,7 @@ class Lookup:
         whole namespace, as the only one of the list.
         """
         place = check_namespace(namespace)
-        names = [None] if keys is None else checked_keys(keys)
+        names: list[str | None] = [None] if keys is None else [*checked_keys(keys)]
         with self._vault.view() as state:
             found = [newest(state, place, name) for name in names]
             ids = [None if one is None else state.node_id(one).hex() for one in found]

@@ -100,7 +100,7 @@ def _weight(name: str, value: object) -> float:
     if name in ("diversity", "balance"):
         high = 1.0
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= float(value) <= high:  # type: ignore[arg-type]  # it is a number
+    if not number or not low <= value <= high:  # type: ignore[operator]  # it is a number
         raise InvalidArgument(f"{name} is a number from {low:g} to {high:g}")
     return float(value)  # type: ignore[arg-type]  # it is a number
 
@@ -132,7 +132,7 @@ def recall(
     else:
         ranking = alone(channels[0]) if channels else fuse([], _threads(state, searched, 0))
     if query.recency or query.importance:
-        ranking = replace(ranking, totals=_preferred(state, query, ranking))
+        ranking = _preferred(state, query, ranking)
     best = _best(searched, query, ranking)
     return _open(state, query, ranking, channels, best.tolist())
 
@@ -193,14 +193,22 @@ def _timed(state: State, question: str, ranking: Ranking) -> Ranking:
     return replace(ranking, totals=ranking.totals + gain, parts={**ranking.parts, "time": gain})
 
 
-def _preferred(state: State, query: Query, ranking: Ranking) -> Floats:
-    """The totals, raised for what is recent or important."""
-    totals, catalog, ordinals = ranking.totals, state.catalog, ranking.ordinals
+def _preferred(state: State, query: Query, ranking: Ranking) -> Ranking:
+    """The ranking, raised for what is recent or important, among equal totals too."""
+    catalog, ordinals = state.catalog, ranking.ordinals
+    gains: dict[str, Floats] = {}
     if query.recency:
-        totals = totals * (1 + query.recency * recent(catalog, ordinals, query.half_life_days))
+        gains["recency"] = query.recency * recent(catalog, ordinals, query.half_life_days)
     if query.importance:
-        totals = totals * (1 + query.importance * important(catalog, ordinals))
-    return totals
+        gains["importance"] = query.importance * important(catalog, ordinals)
+    gain = sum(gains.values(), np.zeros(len(ordinals), np.float32))
+    size = np.abs(ranking.totals)  # a score below zero grows as well
+    return replace(
+        ranking,
+        totals=ranking.totals + gain * size,
+        parts={**ranking.parts, **{name: each * size for name, each in gains.items()}},
+        ties=ranking.ties + gain * np.abs(ranking.ties),
+    )
 
 
 def _best(searched: Searched, query: Query, ranking: Ranking) -> Ordinals:

@@ -59,7 +59,8 @@ class Hit:
         channels: What each channel contributed. In hybrid recall `dense` and `lexical` (standard
             scores over the namespace searched), `spread` (what neighbours in the thread gave)
             and, where the question names a date or asks when, `time`; else the one channel's
-            own score, a cosine or BM25.
+            own score, a cosine or BM25. With `recency` and `importance` where asked for, they
+            add up to the score.
         found_by: The channels that put it among the candidates.
         before, after: Neighbours in the thread, nearest last and first, where asked for.
     """

@@ -60,14 +60,14 @@ def newest(state: State, namespace: Namespace, key: str | None) -> int | None:
     return int(ordinals[-1]) if len(ordinals) else None
 
 
-def checked_keys(keys: Iterable[str]) -> list[str | None]:
+def checked_keys(keys: Iterable[str]) -> list[str]:
     """Keys as a list. Raises InvalidArgument unless each is one."""
     if isinstance(keys, str) or not isinstance(keys, Iterable):
         raise InvalidArgument("keys are a list of keys")
     names = [check_name(key, "key") for key in keys]
     if None in names:
-        raise InvalidArgument("None is no key")
-    return names
+        raise InvalidArgument("a key is a string, and None is none")
+    return [name for name in names if name is not None]
 
 
 def checker(unchanged: Iterable[Seen]) -> Callable[[State], None]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mimir_core.embedding.space import Vectors, VectorSpace
 from mimir_core.errors import EmbeddingError, InvalidArgument, InvalidVector
+
+Numbers = NDArray[np.float64]
 
 
 class FunctionEmbedder:
@@ -44,10 +46,12 @@ class FunctionEmbedder:
 
     @cached_property
     def space(self) -> VectorSpace:
-        """The space that name and dimension stand for."""
-        dimension = self._dimension
-        if dimension is None:
-            dimension = np.asarray(self._row("dimension")).shape[-1]
+        """The space that name and dimension stand for.
+
+        Raises:
+            EmbeddingError: The dimension is not given, and the function returned no row.
+        """
+        dimension = self._dimension or len(self._row("dimension"))
         text = f"mimir function embedder 1, {dimension}, {self._name}"
         return VectorSpace(hashlib.sha256(text.encode()).hexdigest(), dimension)
 
@@ -62,22 +66,16 @@ class FunctionEmbedder:
 
     def embed_query(self, text: str) -> Vectors:
         """Embed one text to search with: float32 [dimension]. Raises as `embed_documents`."""
-        vector: Vectors = self._units(np.asarray(self._row(text))[None], 1)[0]
+        vector: Vectors = self._units(self._row(text)[None], 1)[0]
         return vector
 
-    def _row(self, text: str) -> ArrayLike:
-        if self._query is not None:
-            return self._query(text)
-        rows = np.asarray(self._documents([text]))
-        return rows[0] if len(rows) else rows
+    def _row(self, text: str) -> Numbers:
+        row = self._documents([text]) if self._query is None else [self._query(text)]
+        numbers: Numbers = _rows(row, 1)[0]
+        return numbers
 
     def _units(self, rows: ArrayLike, count: int) -> Vectors:
-        try:
-            found = np.asarray(rows, np.float64)
-        except (TypeError, ValueError):
-            raise EmbeddingError("the embedding function returned no rows of numbers") from None
-        if found.ndim != 2 or len(found) != count:
-            raise EmbeddingError("the embedding function returned another number of rows")
+        found = _rows(rows, count)
         if found.shape[1] != self.space.dimension:
             raise InvalidVector(f"a vector of this space has {self.space.dimension} components")
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
@@ -85,3 +83,14 @@ class FunctionEmbedder:
             raise InvalidVector("a vector is not finite, or is zero")
         units: Vectors = (found / lengths).astype(np.float32)
         return units
+
+
+def _rows(rows: ArrayLike | list[ArrayLike], count: int) -> Numbers:
+    """What a function returned, as so many rows of numbers. Raises EmbeddingError."""
+    try:
+        found = np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        raise EmbeddingError("the embedding function returned no rows of numbers") from None
+    if found.ndim != 2 or len(found) != count or not found.shape[1]:
+        raise EmbeddingError("the embedding function returned another number of rows")
+    return found

@@ -6,7 +6,8 @@ for one, and its evidence says "last Friday", "a week ago": three quarters of it
 all turns do.
 
 Months are read in English, and numbers as ISO 8601; of other languages nothing is read, and nothing
-changes. A year alone names too much, and "last week" needs to know when it was asked.
+changes. A year alone names too much, "last week" needs to know when it was asked, and a date of a
+year before 1900 or written '23 is not read at all.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ MAX_CHARS = 1000
 """So much of a query is read: what is longer is not a question."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# "may", "march" and "dec" are other words too, so these have to begin with a capital.
 _MONTH = (
-    "(?i:january|february|april|june|july|august|september|october|november|december)"
-    "|March|Sept|" + "|".join(_MONTHS)
+    "january|february|march|april|may|june|july|august|september|sept|october|november|december|"
+    + "|".join(_MONTHS).lower()
 )
+_PLAIN = re.compile("[A-Z]|january|february|april|june|july|august|september|october|november")
 # A month counts beside a number or after such a word: April and June are names too.
 _DATE = re.compile(
     r"(?:\b(?P<before>\d\d?)(?:st|nd|rd|th)?,? (?:of )?"
     r"|\b(?P<cue>(?i:in|during|of|early|late|mid|since|until|by|last))[ -])?"
-    rf"\b(?P<name>{_MONTH})\b\.?"
+    rf"\b(?P<name>(?i:{_MONTH}))\b\.?"
     r"(?: (?P<after>\d\d?)(?:st|nd|rd|th)?(?!\d))?(?:,? ?(?:of )?(?P<year>(?:19|20)\d\d)\b)?"
+    r"(?!,? ?(?:of )?(?:\d\d?(?:st|nd|rd|th)?,? )?(?:\d{3,4}\b|['\u2019]\d\d\b))"
     r"|(?<!\d)(?P<iso>(?:19|20)\d\d-\d\d(?:-\d\d)?)(?!\d)"
 )
 _HINTS = (*map(str.lower, _MONTHS), "19", "20")
@@ -101,5 +103,7 @@ def _date(match: re.Match[str]) -> Date | None:
     day_text, year_text = match["before"] or match["after"], match["year"]
     if not (day_text or year_text or match["cue"]):
         return None
+    if not (_PLAIN.match(match["name"]) or year_text):
+        return None  # "may", "march" and the short forms are other words too
     month = _MONTHS.index(match["name"][:3].title()) + 1
     return Date(int(year_text) if year_text else None, month, int(day_text) if day_text else None)

@@ -53,9 +53,16 @@ class SketchIndex:
         )  # fmt: skip
 
     def removed(self, rows: ArrayLike) -> None:
-        """See `VectorIndex.removed`: the sketch of an erased vector goes with it."""
+        """See `VectorIndex.removed`: the sketch of an erased vector goes with it.
+
+        So do the means, if they are of few: the mean of one vector is that vector.
+        """
         numbers = np.asarray(rows, np.int64)
-        self._sketches[numbers[numbers < self._covered]] = 0
+        known = numbers[numbers < self._covered]
+        self._sketches[known] = 0
+        if len(known) and self._covered <= _SAMPLE:
+            self._means[:] = 0
+            self._sketches, self._covered = self._room(0), 0
 
     def _follow(self) -> None:
         """Sketches the rows that came since; all of them anew, about new means, if they doubled."""

@@ -43,6 +43,15 @@ def test_the_space_is_the_name_and_the_dimension() -> None:
     assert FunctionEmbedder("a", lengths, dimension=4).space.digest != one.digest
 
 
+@pytest.mark.parametrize("answer", [None, [], [[]], [[1.0], [2.0, 3.0]], ["a"], 5])
+def test_a_dimension_cannot_be_learnt_from_no_row(answer: Any) -> None:
+    """Whatever else than one row of numbers a function returns is an EmbeddingError."""
+    with pytest.raises(EmbeddingError):
+        _ = FunctionEmbedder("broken", lambda _: answer).space
+    with pytest.raises(EmbeddingError):
+        FunctionEmbedder("broken", lengths, lambda _: answer).embed_query("x")
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -37,6 +37,9 @@ def test_a_day_is_read_however_it_is_written(day: dt.date, form: str) -> None:
         ("since mid-October", Date(None, 10, None)),
         ("in 2023-05?", Date(2023, 5, None)),
         ("at 2023-05-08T10:00", Date(2023, 5, 8)),
+        ("in may 2023", Date(2023, 5, None)),
+        ("on 5 march, 2023", Date(2023, 3, 5)),
+        ("dec 2022", Date(2022, 12, None)),
     ],
 )
 def test_parts_of_a_date(question: str, date: Date) -> None:
@@ -54,6 +57,10 @@ def test_parts_of_a_date(question: str, date: Date) -> None:
         "dec 10 to hex",
         "CVE-2021-44228",
         "in 2023",
+        "on 31 December 1850",
+        "May 5, 1850",
+        "in May '23",
+        "in May\u201923",
         "last week",
         "am 8. Mai 2023",
         "x" * MAX_CHARS + " 8 May 2023",

@@ -74,6 +74,20 @@ def test_an_erased_vector_leaves_no_sketch() -> None:
     assert 7 not in index.search(vectors[7], 50)[0]
 
 
+def test_an_erased_vector_leaves_no_mean() -> None:
+    """Of few vectors the means go with any of them, and the next search makes new ones."""
+    vectors = clustered(3, DIMENSION)
+    column = filled(vectors[:1])
+    index = SketchIndex(column)
+    assert index.search(vectors[0], 1)[0].tolist() == [0]
+    assert np.array_equal(index._means, column.codes[0])
+    column.zero(np.array([0]))
+    index.removed([0])
+    assert not index._means.any()
+    append(column, vectors[1:])
+    assert index.search(vectors[2], 1)[0].tolist() == [2]
+
+
 def test_bad_requests_are_refused() -> None:
     """As every index does."""
     index = SketchIndex(filled(clustered(3_000, DIMENSION)))

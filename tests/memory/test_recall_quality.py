@@ -198,6 +198,27 @@ def test_recency_and_importance_raise_scores(mimir: Mimir) -> None:
     both = mimir.recall("cat", k=2, recency=0.1, importance=5.0)
     assert [hit.id for hit in both] == [old, new]
     assert [hit.score for hit in both] == sorted((hit.score for hit in both), reverse=True)
+    for hit in (*recent, *both):
+        assert sum(hit.channels.values()) == pytest.approx(hit.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [{"recency": 1.0}, {"importance": 1.0}])
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+def test_preferences_decide_among_equals(
+    mimir: Mimir, mode: str, weights: dict[str, float]
+) -> None:
+    """Equal memories, of a score above zero, below it or zero, come newest or weightiest first."""
+    week = 7 * 86_400
+    ids = [
+        mimir.remember("take the pills", time=n * week, metadata={"importance": n / 4})
+        for n in range(1, 4)
+    ]
+    assert [hit.id for hit in mimir.recall("take the pills", mode=mode)] == ids
+    assert [hit.id for hit in mimir.recall("take the pills", mode=mode, **weights)] == ids[::-1]
+    away = -mimir.embedder.embed_query("take the pills")
+    hits = mimir.recall("pills", mode="dense", vector=away, **weights)
+    assert [hit.id for hit in hits] == ids[::-1]
+    assert all(hit.score <= 0 for hit in hits)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +226,7 @@ def test_recency_and_importance_raise_scores(mimir: Mimir) -> None:
     [
         {"spread": -1}, {"spread": float("nan")}, {"spread": "1"}, {"diversity": 1.1},
         {"diversity": True}, {"recency": -0.1}, {"recency": float("inf")}, {"importance": None},
+        {"recency": 10**400},
         {"half_life_days": 0}, {"half_life_days": float("nan")},
     ],
 )  # fmt: skip
