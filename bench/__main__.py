@@ -16,6 +16,8 @@ from rich.table import Table
 
 from bench import latency, nearest, overhead, profile, retrieval, storage, table
 from bench.peers import compare
+from bench.process import refuse_network
+from mimir_core.errors import MimirError
 
 COUNT = {"--count": {"type": int, "default": 10_000, "help": "how many turns to import"}}
 TABLE = {
@@ -84,14 +86,23 @@ COMMANDS = {
 
 
 def main() -> None:
+    """Runs one benchmark without network; exits with 2, saying why, if its input is at fault."""
     arguments = _parser().parse_args()
+    refuse_network()
     command = COMMANDS[arguments.command]
-    result = command.run(arguments)
+    try:
+        result = command.run(arguments)
+    except MimirError as error:
+        sys.exit(_failed(error))
     if arguments.json:
-        json.dump(result, sys.stdout)
-        print()
+        print(json.dumps(result, allow_nan=False))
     else:
         Console().print(command.show(result))
+
+
+def _failed(error: MimirError) -> int:
+    print(f"python -m bench: {error}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

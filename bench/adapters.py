@@ -1,4 +1,4 @@
-"""What the benchmarks of the adapters share: work in turn, and how long an event loop waits."""
+"""What the benchmarks of the adapters share: their figures, and how long an event loop waits."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
+
+from bench.sides import Work, in_turn, timed
 
 ROUNDS = 3
-BATCH = 256
 AT_ONCE = 50
 TICK = 1e-3
 CORE = ("core",)
-Work = TypeVar("Work")
-
-
-def batches(work: Sequence[Work]) -> list[Sequence[Work]]:
-    """The work in pieces of 256."""
-    return [work[at : at + BATCH] for at in range(0, len(work), BATCH)]
 
 
 def compare(
@@ -34,18 +28,11 @@ def compare(
 
     Returns the median difference in percent of the core's median, and both medians.
     """
-    ours: list[float] = []
-    bare: list[float] = []
-    for number, piece in enumerate(tqdm(work, desc=name, disable=None)):
-        both = [(adapter, ours), (core, bare)]
-        for action, times in both if number % 2 else reversed(both):
-            start = time.perf_counter()
-            action(piece)
-            times.append(1e3 * (time.perf_counter() - start))
+    found = in_turn(name, work, timed(adapter), timed(core))
     return {
-        f"{name}_percent": float(100 * np.median(np.subtract(ours, bare)) / np.median(bare)),
-        f"{name}_adapter_ms": float(np.median(ours)),
-        f"{name}_core_ms": float(np.median(bare)),
+        f"{name}_percent": found.percent,
+        f"{name}_adapter_ms": found.ours_ms,
+        f"{name}_core_ms": found.theirs_ms,
     }
 
 

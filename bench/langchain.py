@@ -14,8 +14,10 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from bench.adapters import CORE, ROUNDS, batches, compare, loop_blocked
+from bench.adapters import CORE, ROUNDS, compare, loop_blocked
 from bench.latency import PROFILE, K
+from bench.peers.protocol import metadata
+from bench.sides import batches
 from bench.turns import PASSPHRASE, queries, read_turns
 from mimir_core import Item, Mimir
 from mimir_langchain import MimirRetriever, MimirVectorStore
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     that 50 concurrent `ainvoke`s kept the event loop from anything else, and the median of the
     rounds' longest.
     """
-    turns = read_turns(arguments.turns, arguments.count)
+    turns = read_turns(arguments.turns, arguments.count, K)
     texts = queries(arguments.turns, arguments.count)
     documents = [as_document(number, turn) for number, turn in enumerate(turns)]
     with (
@@ -55,9 +57,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def as_document(number: int, turn: dict[str, Any]) -> Document:
     """A turn as a document: everything but its text is metadata."""
-    names = ("conversation", "id", "time", "speaker")
-    metadata = {name: turn[name] for name in names if turn.get(name) is not None}
-    return Document(id=str(number), page_content=turn["text"], metadata=metadata)
+    return Document(id=str(number), page_content=turn["text"], metadata=metadata(turn))
 
 
 def items(documents: Sequence[Document]) -> list[Item]:

@@ -21,7 +21,8 @@ import hnswlib
 import numpy as np
 from tqdm.auto import tqdm
 
-from bench.process import peak_rss_mb
+from bench.figures import percentiles
+from bench.process import peak_rss_mb, refuse_network
 from bench.turns import PASSPHRASE, as_item, queries, read_turns
 from mimir_core import KdfProfile, Mimir, MiniLM
 from mimir_core.crypto.aead import KEY_SIZE, aes_gcm_seal
@@ -65,14 +66,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Imports in this process, opens and queries in a fresh one, whose memory is reported."""
     with tempfile.TemporaryDirectory() as folder:
         vault = Path(folder) / "bench.mimir"
-        turns = read_turns(arguments.turns, arguments.count)
-        bare, rate = embedding_rate(turns), import_turns(vault, turns)
+        turns = read_turns(arguments.turns, arguments.count, K)
         texts = queries(arguments.turns, arguments.count)
+        bare, rate = embedding_rate(turns), import_turns(vault, turns)
         command = [sys.executable, "-m", "bench.latency", str(vault)]
         child = subprocess.run(command, input=json.dumps(texts), stdout=subprocess.PIPE, text=True,
                                check=True)
         rates = {"import_per_s": rate, "bare_embed_per_s": bare, "import_share": rate / bare}
-        return {"count": arguments.count, **json.loads(child.stdout), **rates}
+        return {"count": len(turns), **json.loads(child.stdout), **rates}
 
 
 def embedding_rate(turns: list[dict[str, Any]]) -> float:
@@ -115,7 +116,7 @@ def measure(vault: Path, texts: list[str]) -> dict[str, float]:
     start = time.perf_counter()
     with Mimir.open(vault, PASSPHRASE, embedder=embedder, profile=PROFILE) as mimir:
         opened = time.perf_counter() - start
-        mimir.checkpoint()  # waits for the graph, which attaches in the background
+        mimir.checkpoint()  # waits for the graph that a vault of over 150,000 has
         ours = _best(lambda: _round(mimir, embedder, texts))
         peak = peak_rss_mb()
         index = _hnswlib(mimir)
@@ -145,7 +146,7 @@ def _round(mimir: Mimir, embedder: TimedEmbedder, texts: list[str]) -> dict[str,
         mimir.recall(text, k=K)
         totals.append(1e3 * (time.perf_counter() - start))
         embeds.append(1e3 * embedder.last)
-    return _percentiles(total=totals, embed=embeds, rest=list(np.subtract(totals, embeds)))
+    return percentiles(total=totals, embed=embeds, rest=list(np.subtract(totals, embeds)))
 
 
 def _hnswlib(mimir: Mimir) -> Any:
@@ -171,16 +172,9 @@ def _bare_round(index: Any, embedder: TimedEmbedder, texts: list[str]) -> dict[s
         index.knn_query(vector, k=min(K, index.get_current_count()), num_threads=1)
         searches.append(1e3 * (time.perf_counter() - start))
         embeds.append(1e3 * embedder.last)
-    return _percentiles(bare_embed=embeds, embed_22_tokens=fixed, hnswlib=searches)
-
-
-def _percentiles(**milliseconds: list[float]) -> dict[str, float]:
-    return {
-        f"{name}_{point}_ms": float(np.percentile(values, int(point[1:])))
-        for name, values in milliseconds.items()
-        for point in ("p50", "p95")
-    }
+    return percentiles(bare_embed=embeds, embed_22_tokens=fixed, hnswlib=searches)
 
 
 if __name__ == "__main__":
+    refuse_network()
     json.dump(measure(Path(sys.argv[1]), json.load(sys.stdin)), sys.stdout)

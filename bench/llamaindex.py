@@ -16,8 +16,10 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryResult
 
-from bench.adapters import CORE, ROUNDS, batches, compare, loop_blocked
+from bench.adapters import CORE, ROUNDS, compare, loop_blocked
 from bench.latency import PROFILE, K
+from bench.peers.protocol import metadata
+from bench.sides import batches
 from bench.turns import PASSPHRASE, queries, read_turns
 from mimir_core import Item, Mimir
 from mimir_llamaindex import MimirEmbedding, MimirRetriever, MimirVectorStore
@@ -35,7 +37,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     them in milliseconds; `loop_blocked_ms`, the longest that 50 concurrent `aquery`s kept the event
     loop from anything else, and the median of the rounds' longest.
     """
-    turns = read_turns(arguments.turns, arguments.count)
+    turns = read_turns(arguments.turns, arguments.count, K)
     texts = queries(arguments.turns, arguments.count)
     nodes = [as_node(number, turn) for number, turn in enumerate(turns)]
     with (
@@ -63,8 +65,10 @@ def as_node(number: int, turn: dict[str, Any]) -> TextNode:
 
     Everything but its text is metadata, under names that neither side embeds with the text.
     """
-    given = {"id": turn["id"], "time": turn.get("time"), "by": turn["speaker"]}
-    source = RelatedNodeInfo(node_id=turn["conversation"])
+    given = metadata(turn)
+    source = RelatedNodeInfo(node_id=given.pop("conversation"))
+    if "speaker" in given:
+        given["by"] = given.pop("speaker")
     return TextNode(
         id_=str(number), text=turn["text"], metadata=given,
         excluded_embed_metadata_keys=list(given),

@@ -31,13 +31,14 @@ ERASED = 5  # every fifth
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Imports the turns, then asks each index for the neighbours of the same queries."""
+    turns = read_turns(arguments.turns, arguments.count, K)
     texts = queries(arguments.turns, arguments.count)
     with tempfile.TemporaryDirectory() as folder:
         vault = Path(folder) / "bench.mimir"
-        import_turns(vault, read_turns(arguments.turns, arguments.count))
+        import_turns(vault, turns)
         with Mimir.open(vault, PASSPHRASE, profile=PROFILE) as mimir:
             mimir.checkpoint()
-            return {"count": arguments.count, **measure(mimir, texts)}
+            return {"count": len(turns), **measure(mimir, texts)}
 
 
 def measure(mimir: Mimir, texts: list[str]) -> dict[str, dict[str, float]]:

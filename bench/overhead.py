@@ -5,29 +5,33 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-from tqdm.auto import tqdm
-
 from bench.latency import PROFILE, K
+from bench.lines import Line
+from bench.sides import batches, in_turn, timed
 from bench.turns import PASSPHRASE, as_item, queries, read_turns
 from mimir_core import Mimir, MiniLM
 from mimir_core.crypto import blocks, graph, nodes
+from mimir_core.errors import VaultDamaged
 
 ROUNDS = 5
-BATCH = 256
 TAGS = itertools.count(1)  # never the same tag twice, for blocks are known by their tags
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Imports into a sealed and an unsealed vault in turn, then queries both in turn."""
-    turns = read_turns(arguments.turns, arguments.count)
+    """Imports into a sealed and an unsealed vault in turn, then queries both in turn.
+
+    Raises:
+        InvalidArgument: for bad input.
+        VaultDamaged: the null cipher reached the sealed vault, so the figures are none.
+    """
+    turns = read_turns(arguments.turns, arguments.count, K)
     texts = queries(arguments.turns, arguments.count)
     embedder = MiniLM()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -35,20 +39,24 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         with null_cipher():
             plain = _vault(Path(folder) / "plain.mimir", embedder)
         stack.callback(_close_plain, plain)
-        imports = _compare(
-            [turns[at : at + BATCH] for at in range(0, len(turns), BATCH)],
-            lambda vault, batch: vault.remember_many(map(as_item, batch)),
-            sealed,
-            plain,
-        )
+        both = timed(partial(store, sealed)), timed(partial(store, plain), null_cipher)
+        stored = in_turn("import", batches(turns), *both)
+        check(sealed)  # before the checkpoint, which writes some blocks anew
         _checkpoint(sealed, plain)
-        found = _compare(texts * ROUNDS, lambda vault, text: vault.recall(text, k=K), sealed, plain)
-    return {"count": len(turns), "query_percent": found, "import_percent": imports}
+        both = timed(partial(_ask, sealed)), timed(partial(_ask, plain), null_cipher)
+        asked = in_turn("query", texts * ROUNDS, *both)
+        check(sealed)
+    return {
+        "count": len(turns), "query_percent": asked.percent, "import_percent": stored.percent,
+    }  # fmt: skip
 
 
 @contextmanager
 def null_cipher() -> Iterator[None]:
-    """Replaces every key derivation and cipher of blocks, nodes and graph by a copy of bytes."""
+    """Replaces every key derivation and cipher of blocks, nodes and graph by a copy of bytes.
+
+    It does so for the whole process: no other vault may be at work meanwhile.
+    """
 
     def seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
         return bytes(plaintext) + next(TAGS).to_bytes(16, "little")
@@ -71,6 +79,27 @@ def null_cipher() -> Iterator[None]:
         yield
 
 
+def store(vault: Mimir, turns: Sequence[Line]) -> None:
+    """Stores turns, and waits for the checkpoint that they may start in the background.
+
+    Otherwise it would run into the other side's turn, under the other side's cipher.
+    """
+    vault.remember_many(map(as_item, turns))
+    checkpoint = vault._vault._checkpointer._thread
+    if checkpoint is not None:
+        checkpoint.join()
+
+
+def check(sealed: Mimir) -> None:
+    """Raises VaultDamaged unless every block and memory of the vault is authentic."""
+    if not sealed.verify().ok:
+        raise VaultDamaged("the sealed vault does not verify", hint="its figures mean nothing")
+
+
+def _ask(vault: Mimir, text: str) -> None:
+    vault.recall(text, k=K)
+
+
 def _vault(path: Path, embedder: MiniLM) -> Mimir:
     return Mimir.create(path, PASSPHRASE, embedder=embedder, profile=PROFILE)
 
@@ -84,23 +113,3 @@ def _checkpoint(sealed: Mimir, plain: Mimir) -> None:
     sealed.checkpoint()
     with null_cipher():
         plain.checkpoint()
-
-
-def _compare(
-    work: list[Any], action: Callable[[Mimir, Any], object], sealed: Mimir, plain: Mimir
-) -> float:
-    """Does each piece of work on both vaults, in changing order.
-
-    Returns the median difference between sealed and unsealed, in percent of the unsealed median.
-    """
-    times: dict[bool, list[float]] = {True: [], False: []}
-    for number, piece in enumerate(tqdm(work, disable=None)):
-        for is_sealed in (True, False) if number % 2 else (False, True):
-            with ExitStack() as stack:
-                if not is_sealed:
-                    stack.enter_context(null_cipher())
-                start = time.perf_counter()
-                action(sealed if is_sealed else plain, piece)
-                times[is_sealed].append(time.perf_counter() - start)
-    difference = np.median(np.subtract(times[True], times[False]))
-    return float(100 * difference / np.median(times[False]))

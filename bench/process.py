@@ -23,6 +23,15 @@ def refuse_network() -> None:
     sys.addaudithook(refuse)
 
 
+def network_refused() -> bool:
+    """Whether `refuse_network` is in force: asks what an attempt to connect would ask."""
+    try:
+        sys.audit("socket.connect", None, None)
+    except OSError:
+        return True
+    return False
+
+
 def peak_rss_mb() -> float:
     """This process's largest resident memory so far, in MiB.
 

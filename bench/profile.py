@@ -47,27 +47,28 @@ STAGES: dict[str, tuple[object, str]] = {
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Imports the turns, then times each stage of the same queries; medians over all of them."""
+    turns = read_turns(arguments.turns, arguments.count, K)
     texts = queries(arguments.turns, arguments.count)
     with tempfile.TemporaryDirectory() as folder:
         vault = Path(folder) / "bench.mimir"
-        import_turns(vault, read_turns(arguments.turns, arguments.count))
-        return {"count": arguments.count, **profile(vault, texts)}
+        import_turns(vault, turns)
+        return {"count": len(turns), **profile(vault, texts)}
 
 
 def profile(vault: Path, texts: list[str]) -> dict[str, float]:
     """The median microseconds a query of each stage, and of whole queries."""
     with Mimir.open(vault, PASSPHRASE, profile=PROFILE) as mimir:
-        mimir.checkpoint()  # waits for the graph, which attaches in the background
+        mimir.checkpoint()  # waits for the graph that a vault of over 150,000 has
         mimir.recall(texts[0], k=K)
-        spent: dict[str, list[float]] = defaultdict(list)
+        stages = ["whole query", *STAGES]
+        spent: dict[str, list[float]] = {stage: [] for stage in stages}
         for text in texts * ROUNDS:
             with clocks() as clock:
                 start = time.perf_counter()
                 mimir.recall(text, k=K)
                 clock["whole query"] = time.perf_counter() - start
-            for stage, seconds in clock.items():
-                spent[stage].append(1e6 * seconds)
-    stages = ["whole query", *STAGES]
+            for stage in stages:
+                spent[stage].append(1e6 * clock.get(stage, 0.0))
     return {f"{stage}, us": float(np.median(spent[stage])) for stage in stages}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from rich.table import Table
 from tqdm.auto import tqdm
 
 from bench.latency import PROFILE, reporter
-from bench.turns import PASSPHRASE, read_lines
+from bench.lines import Line, label, of_type, read_objects, text
+from bench.turns import PASSPHRASE, read_turns
+from bench.turns import as_item as plain_item
 from mimir_core import Item, Mimir
-from mimir_core.cli.times import read_time
 from mimir_core.errors import InvalidArgument
 
 CUTS = (1, 5, 10, 20)
@@ -39,7 +40,7 @@ class Question:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Imports the turns, a namespace a conversation, and asks every question in every mode."""
-    turns = [turn for turn in read_lines(arguments.turns) if turn["text"].strip()]
+    turns = read_turns(arguments.turns)
     questions = read_questions(arguments.queries, turns)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.mimir"
@@ -50,41 +51,38 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def as_item(turn: Mapping[str, Any]) -> Item:
-    """A turn as `mimir import` stores it, in a namespace of its conversation."""
-    conversation, session = str(turn["conversation"]), turn.get("session")
-    fields = {name: turn[name] for name in ("speaker", "session") if turn.get(name) is not None}
-    when = turn.get("time")
-    try:
-        time = read_time(when) if when else None
-    except InvalidArgument:
-        time, fields = None, {**fields, "time_text": when}
-    return Item(
-        turn["text"],
-        namespace=(conversation,),
-        thread=conversation if session is None else f"{conversation}/{session}",
-        key=str(turn["id"]),
-        time=time,
-        metadata=fields,
-    )
+    """A turn as `bench.turns.as_item` makes it, in the namespace of its conversation, by its id."""
+    namespace = (str(turn["conversation"]),)
+    return replace(plain_item(turn), namespace=namespace, key=str(turn["id"]))
 
 
 def read_questions(path: Path, turns: Sequence[Mapping[str, Any]]) -> list[Question]:
     """The questions of a file of JSON lines.
 
     Raises:
-        InvalidArgument: there is none, one has no evidence, or names a turn that is not there.
+        InvalidArgument: as `read_objects`; a question is blank, has no evidence, or names a turn
+            that is not there.
     """
     known = {(str(turn["conversation"]), str(turn["id"])) for turn in turns}
-    questions = []
-    for number, line in enumerate(read_lines(path), 1):
-        conversation = str(line["conversation"])
-        gold = frozenset(map(str, line["gold"]))
-        if not gold or any((conversation, id_) not in known for id_ in gold):
-            raise InvalidArgument(f"question {number} names no turn, or one that is not there")
-        questions.append(Question(conversation, line["question"], gold))
-    if not questions:
-        raise InvalidArgument("there are no questions")
-    return questions
+
+    def check(line: Line) -> Question:
+        question = _question(line)
+        if any((question.conversation, id_) not in known for id_ in question.gold):
+            raise InvalidArgument("gold names a turn that is not there")
+        return question
+
+    return list(read_objects(path, check))
+
+
+def _question(line: Line) -> Question:
+    asked = text(line.get("question"), "question")
+    gold = of_type(line.get("gold"), "gold", list)
+    if not asked.strip():
+        raise InvalidArgument("the question is blank")
+    if not gold:
+        raise InvalidArgument("gold names no turn")
+    ids = frozenset(label(id_, "an id in gold") for id_ in gold)
+    return Question(label(line.get("conversation"), "conversation"), asked, ids)
 
 
 def measure(mimir: Mimir, questions: Sequence[Question]) -> dict[str, dict[str, float]]:
@@ -96,19 +94,27 @@ def measure(mimir: Mimir, questions: Sequence[Question]) -> dict[str, dict[str, 
                 question.text, k=max(CUTS), namespace=(question.conversation,), **arguments
             )
             found[name].append([str(hit.memory.key) for hit in hits])
-    return {name: dict(_scores(keys, questions)) for name, keys in found.items()}
+    golds = [question.gold for question in questions]
+    return {name: scores(keys, golds) for name, keys in found.items()}
 
 
-def _scores(
-    found: Sequence[Sequence[str]], questions: Sequence[Question]
-) -> Iterator[tuple[str, float]]:
-    pairs = [(keys, question.gold) for keys, question in zip(found, questions, strict=True)]
+def scores(
+    found: Sequence[Sequence[str]], golds: Sequence[frozenset[str]]
+) -> dict[str, float]:
+    """Recall at each cut and the mean reciprocal rank.
+
+    Args:
+        found: The keys found for each question, best first.
+        golds: The keys of its evidence.
+    """
+    pairs = list(zip(found, golds, strict=True))
+    result = {}
     for cut in CUTS:
         shares = [len(gold.intersection(keys[:cut])) / len(gold) for keys, gold in pairs]
-        yield f"recall@{cut}", sum(shares) / len(shares)
+        result[f"recall@{cut}"] = sum(shares) / len(shares)
     ranks = [next((1 / at for at, key in enumerate(keys, 1) if key in gold), 0.0)
              for keys, gold in pairs]  # fmt: skip
-    yield "mrr", sum(ranks) / len(ranks)
+    return result | {"mrr": sum(ranks) / len(ranks)}
 
 
 def table(result: dict[str, Any]) -> Table:

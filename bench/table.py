@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,20 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from bench import overhead
+from bench import overhead, retrieval
+from bench.figures import cell
+from bench.latency import K
+from bench.lines import parse
 from bench.peers.compare import ROOT, Figures, Task, compare, embed
-from bench.peers.protocol import Turn, metadata
+from bench.peers.protocol import PEERS, Turn, metadata
+from bench.process import network_refused
 from bench.turns import queries, read_turns
+from mimir_core.errors import InvalidArgument
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
 OUT = ROOT / "bench" / "out"
 CLAIMS = {"p95_ms": 12.0, "storage_x_raw": 1.2, "encryption_percent": 8.0, "offline": True}
+PLOTTED = ("bytes_per_turn", "total_p95_ms", "encrypted")
 AT = 10_000
 """Turns in the vault for which the article makes its claims."""
 
@@ -37,18 +43,58 @@ LABELS = {
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures growth up to `largest` turns, and the article's figures at 10,000 or at the most."""
-    turns = read_turns(arguments.turns, arguments.largest)
-    growth = measure_growth(turns, queries(arguments.turns, len(turns)))
+    """Measures growth up to `largest` turns, and the article's figures at 10,000 or at the most.
+
+    Raises:
+        InvalidArgument: something is wrong with a file; that shows before any long measurement.
+    """
+    turns = read_turns(arguments.turns, arguments.largest, K)
+    texts = queries(arguments.turns, len(turns))
+    given = _given(arguments)
+    growth = measure_growth(turns, texts)
     at = max((row for row in growth if row["turns"] <= AT), key=lambda row: row["turns"])
     cost = overhead.run(argparse.Namespace(turns=arguments.turns, count=at["turns"]))
     result = {"count": at["turns"], "claims": CLAIMS, "mimir": _founding(at, cost),
-              "growth": growth}  # fmt: skip
-    if arguments.queries is not None:
-        result["recall"] = _recall(arguments.queries_turns or arguments.turns, arguments.queries)
-    if arguments.peers is not None:
-        result["peers"] = json.loads(arguments.peers.read_text("utf-8"))
+              "growth": growth, **given}  # fmt: skip
     return result | {"plots": _draw(result)}
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Figures]:
+    """What comes of the other files, where they are given: peers as measured, and recall."""
+    given = {}
+    if arguments.peers is not None:
+        given["peers"] = read_peers(arguments.peers)
+    if arguments.queries is not None:
+        turns = arguments.queries_turns or arguments.turns
+        given["recall"] = retrieval.run(
+            argparse.Namespace(turns=turns, queries=arguments.queries)
+        )
+    return given
+
+
+def read_peers(path: Path) -> Figures:
+    """What `python -m bench peers --json` printed.
+
+    Raises:
+        InvalidArgument: the file cannot be read, or holds something else.
+    """
+    try:
+        found = parse(path.read_bytes())
+    except (OSError, InvalidArgument):
+        raise InvalidArgument(f"{path.name} cannot be read, or is no JSON object") from None
+    if not (all(map(_is_peer, found, found.values())) and any(map(_is_measured, found.values()))):
+        raise InvalidArgument(f"{path.name} is not what `python -m bench peers --json` prints")
+    return found
+
+
+def _is_peer(name: str, figures: Any) -> bool:
+    known = name in PEERS and isinstance(figures, dict)
+    return known and ("skipped" in figures or _is_measured(figures))
+
+
+def _is_measured(figures: Figures) -> bool:
+    found = [figures.get(key) for key in PLOTTED]
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in found)
 
 
 def measure_growth(turns: Sequence[Turn], texts: list[str]) -> list[Figures]:
@@ -82,17 +128,8 @@ def _founding(at: Figures, cost: Figures) -> Figures:
         "storage_x_text": at["bytes_per_turn"] / at["text_bytes_per_turn"],
         "encryption_percent": cost["query_percent"],
         "import_encryption_percent": cost["import_percent"],
-        "offline": True,  # the workers that took these figures refuse the network
+        "offline": network_refused(),  # here; the workers always refuse it
     }
-
-
-def _recall(turns: Path, queries_: Path) -> Figures:
-    """What `python -m bench retrieval` reports."""
-    command = [sys.executable, "-m", "bench", "retrieval", "--json"]
-    files = ["--turns", str(turns.resolve()), "--queries", str(queries_.resolve())]
-    done = subprocess.run([*command, *files], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    found: Figures = json.loads(done.stdout)
-    return found
 
 
 def _draw(result: dict[str, Any]) -> list[str]:
@@ -108,15 +145,9 @@ def show(result: dict[str, Any]) -> RenderableType:
     """The article's table, growth below it."""
     founding = Table("", "article", "Mimir", title=f"at {result['count']:,} turns")
     for key, label in LABELS.items():
-        founding.add_row(label, _cell(result["claims"].get(key)), _cell(result["mimir"][key]))
+        founding.add_row(label, cell(result["claims"].get(key)), cell(result["mimir"][key]))
     sizes = [f"{row['turns']:,}" for row in result["growth"]]
     growth = Table("turns", *sizes, title="growth")
     for key in [key for key in result["growth"][0] if key not in {"turns", "encrypted"}]:
-        growth.add_row(key.replace("_", " "), *(_cell(row[key]) for row in result["growth"]))
+        growth.add_row(key.replace("_", " "), *(cell(row[key]) for row in result["growth"]))
     return Group(founding, growth, *result["plots"])
-
-
-def _cell(value: float | bool | None) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "", True: "yes", False: "no"}[value]
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -17,10 +17,12 @@ from typing import Any, Self
 
 import numpy as np
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from tqdm.auto import tqdm
 
-from bench.latency import ROUNDS
+from bench.figures import cell, percentiles
+from bench.latency import ROUNDS, K
 from bench.peers.protocol import PEERS, Turn
 from bench.turns import queries, read_turns
 from mimir_core import MiniLM
@@ -36,7 +38,7 @@ Figures = dict[str, Any]
 
 def run(arguments: argparse.Namespace) -> dict[str, Figures]:
     """Figures of each peer that is installed, by name; the others are named as skipped."""
-    turns = read_turns(arguments.turns, arguments.count)
+    turns = read_turns(arguments.turns, arguments.count, K)
     task = Task(turns, *embed(turns), queries(arguments.turns, arguments.count))
     found = compare([name for name, source in PEERS.items() if source.installed()], task)
     return {name: found.get(name, {"skipped": "not installed"}) for name in PEERS}
@@ -125,7 +127,8 @@ class Session:
         start = time.perf_counter()
         self._process.stdin.write("round\n")
         self._process.stdin.flush()
-        self._rounds.append(_percentiles(self._answer()))
+        totals, embeds = np.array(self._answer()).T
+        self._rounds.append(percentiles(total=totals, rest=totals - embeds))
         self.slowest = max(self.slowest, time.perf_counter() - start)
 
     def figures(self) -> Figures:
@@ -170,16 +173,6 @@ def _openings(names: Sequence[str], work: Path) -> dict[str, float]:
     return seconds
 
 
-def _percentiles(pairs: list[tuple[float, float]]) -> Figures:
-    """p50 and p95 in ms, with and without embedding."""
-    totals, embeds = np.array(pairs).T
-    return {
-        f"{name}_{point}_ms": float(np.percentile(values, int(point[1:])))
-        for name, values in (("total", totals), ("rest", totals - embeds))
-        for point in ("p50", "p95")
-    }
-
-
 def _worker(action: str, name: str, work: Path) -> list[str]:
     return [sys.executable, "-m", "bench.peers.worker", action, name, str(work)]
 
@@ -192,20 +185,21 @@ def _progress(what: str, work: Any) -> Any:
     return tqdm(work, desc=what, disable=None)
 
 
-def table(result: dict[str, Figures]) -> Table:
-    """Peers by the p95 of a whole query, those not installed last."""
+def table(result: dict[str, Figures]) -> RenderableType:
+    """Peers by the p95 of a whole query, those not installed below; no wider than 80 columns."""
     measured = {name: each for name, each in result.items() if "skipped" not in each}
     columns = list(next(iter(measured.values())))
-    heads = [column.replace("_", " ") for column in columns]
-    shown = Table("", *heads, title="peers", box=box.SIMPLE, pad_edge=False)
+    queries_ = [column for column in columns if column.endswith("_ms")]
+    rest = [column for column in columns if column not in queries_]
+    skipped = [f"{name}: {result[name]['skipped']}" for name in result if name not in measured]
+    return Group(_part("queries", queries_, measured), _part("files", rest, measured), *skipped)
+
+
+def _part(title: str, columns: Sequence[str], measured: dict[str, Figures]) -> Table:
+    shown = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    shown.add_column(no_wrap=True)  # heads wrap instead of names
+    for column in columns:
+        shown.add_column(column.replace("_", " "), justify="right")
     for name, each in sorted(measured.items(), key=lambda pair: pair[1]["total_p95_ms"]):
-        shown.add_row(name, *(_cell(each[column]) for column in columns))
-    for name in (name for name in result if name not in measured):
-        shown.add_row(name, result[name]["skipped"])
+        shown.add_row(name, *(cell(each[column]) for column in columns))
     return shown
-
-
-def _cell(value: float | bool) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -23,13 +23,6 @@ def test_both_do_every_piece() -> None:
     assert ours == bare == [1, 2, 3]
 
 
-def test_batches_hold_all_work() -> None:
-    """Work is cut into pieces of 256 in order, the last one shorter."""
-    pieces = adapters.batches(range(600))
-    assert [len(piece) for piece in pieces] == [256, 256, 88]
-    assert [each for piece in pieces for each in piece] == list(range(600))
-
-
 def test_a_blocked_loop_shows() -> None:
     """A call that works on the loop's own thread is seen to block it."""
 

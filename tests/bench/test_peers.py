@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bench.peers import compare
 from bench.peers.protocol import PEERS, Found, Source
@@ -85,6 +87,27 @@ def test_compare_reports_each_figure(turns_file: Path, monkeypatch: pytest.Monke
         assert set(figures) | {"encrypted"} == KEYS
         assert all(value > 0 for value in figures.values())
         assert figures["rest_p50_ms"] < figures["total_p50_ms"]
+
+
+def test_the_table_is_whole_at_80_columns() -> None:
+    """Every peer's name and every figure stands in the table as it is, if only 80 columns wide."""
+    result: dict[str, compare.Figures] = {
+        name: {key: 10_001.0 + 97 * at + row for row, key in enumerate(sorted(KEYS))}
+        | {"encrypted": False}
+        for at, name in enumerate(PEERS)
+    }
+    result["qdrant"] = {"skipped": "not installed"}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(compare.table(result))
+    shown = console.export_text()
+    assert "qdrant: not installed" in shown
+    assert "…" not in shown
+    rows = [line.split() for line in shown.splitlines() if line.strip()]
+    for name, figures in result.items():
+        if name != "qdrant":
+            cells = {cell for row in rows if row[0] == name for cell in row[1:]}
+            wanted = {f"{value:,.0f}" for key, value in figures.items() if key != "encrypted"}
+            assert cells == wanted | {"no"}
 
 
 def test_a_peer_that_fails_is_an_error(tmp_path: Path) -> None:

@@ -31,6 +31,33 @@ for attempt in (socket.getaddrinfo, lambda *host: socket.socket().connect(host))
     assert run(code).splitlines() == ["benchmarks run without network"] * 2
 
 
+def test_whether_the_network_is_refused_can_be_asked() -> None:
+    """A process says that the network is refused once it is, and not before."""
+    code = """
+from bench.process import network_refused, refuse_network
+print(network_refused())
+refuse_network()
+print(network_refused())
+"""
+    assert run(code).split() == ["False", "True"]
+
+
+def test_every_command_refuses_the_network() -> None:
+    """A benchmark runs in a process that reaches no host, its event loops working all the same."""
+    code = """
+import asyncio, sys
+from bench import __main__ as bench
+from bench.process import network_refused
+async def asked():
+    return network_refused()
+run = lambda _: {"offline": asyncio.run(asked())}
+bench.COMMANDS["storage"] = bench.Command(run, "")
+sys.argv[1:] = ["storage", "--turns", "-", "--json"]
+bench.main()
+"""
+    assert run(code) == '{"offline": true}'
+
+
 def test_peak_memory_is_the_process_s_own() -> None:
     """The peak counts what this process touched, and nothing that its parent did."""
     code = """
