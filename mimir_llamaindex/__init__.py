@@ -59,7 +59,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for (PEP 562). Raises ImportError if LlamaIndex is not installed."""
+    """Imports what is asked for (PEP 562). Raises MissingExtra without LlamaIndex."""
     if name == "__version__":
         return version("mimir-sealed")
     if name not in _MODULES:
@@ -69,8 +69,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("llama_index", "fsspec"):
             raise
-        hint = "pip install 'mimir-sealed[llamaindex]'"
-        raise ImportError(f"{name} needs LlamaIndex: {hint}", name=error.name) from error
+        from mimir_core.errors import MissingExtra  # noqa: PLC0415  # the core loads on first use
+
+        raise MissingExtra.after(error, f"{name} needs LlamaIndex", "llamaindex") from error
     found = globals()[name] = getattr(module, name)
     return found
 

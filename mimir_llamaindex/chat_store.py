@@ -119,7 +119,12 @@ class MimirChatStore(AsyncDBChatStore):
         limit: int | None = None,
         offset: int | None = None,
     ) -> list[ChatMessage]:
-        """A session's messages, oldest first; those of every status if it is None."""
+        """A session's messages, oldest first; those of every status if it is None.
+
+        Raises:
+            InvalidArgument: no such status, a negative limit or offset, a name that no session can
+                have, or a thread of the namespace that holds something else than messages.
+        """
         start = _count(0 if offset is None else offset, "offset")
         end = None if limit is None else start + _count(limit, "limit")
         wanted = _checked(status)
@@ -131,7 +136,11 @@ class MimirChatStore(AsyncDBChatStore):
     async def count_messages(
         self, key: str, status: MessageStatus | None = MessageStatus.ACTIVE
     ) -> int:
-        """How many messages a session has; those of every status if it is None."""
+        """How many messages a session has; those of every status if it is None.
+
+        Raises:
+            InvalidArgument: no such status, or a name that no session can have.
+        """
         wanted = _checked(status)
         return len((await asyncio.to_thread(self._session, key, wanted)).having(wanted))
 
@@ -144,7 +153,7 @@ class MimirChatStore(AsyncDBChatStore):
     async def add_message(
         self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
-        """Adds a message at the end of a session."""
+        """Adds a message at the end of a session. Raises as `add_messages` does."""
         await self.add_messages(key, [message], status)
 
     async def add_messages(
@@ -176,7 +185,11 @@ class MimirChatStore(AsyncDBChatStore):
         await self._write(self._set, key, messages, status)
 
     async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Archives the oldest n active messages and returns them."""
+        """Archives the oldest n active messages and returns them.
+
+        Raises:
+            InvalidArgument: n is negative, or the session's name is none.
+        """
         count = _count(n, "number of messages")
         seen = _seen.get()
         known = seen.ids if seen and (seen.store, seen.key) == (self._writer, key) else None
@@ -186,13 +199,23 @@ class MimirChatStore(AsyncDBChatStore):
         return messages
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
-        """Erases the active message at position `idx`, and returns it; None if there is none."""
+        """Erases the active message at position `idx`, and returns it; None if there is none.
+
+        Raises:
+            InvalidArgument: the position is negative, or the session's name is none.
+            ScrubPending: erased and invisible, but old pages still stand in the journal.
+        """
         at = _count(idx, "position")
         found = await self._delete(key, lambda session: session.active[at : at + 1])
         return found[0] if found else None
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Erases the oldest n active messages and returns them."""
+        """Erases the oldest n active messages and returns them.
+
+        Raises:
+            InvalidArgument: n is negative, or the session's name is none.
+            ScrubPending: erased and invisible, but old pages still stand in the journal.
+        """
         count = _count(n, "number of messages")
         return await self._delete(key, lambda session: session.active[:count])
 
@@ -200,6 +223,7 @@ class MimirChatStore(AsyncDBChatStore):
         """Erases a session's messages; those of every status if it is None.
 
         Raises:
+            InvalidArgument: no such status, or a name that no session can have.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         wanted = _checked(status)

@@ -43,7 +43,7 @@ class MimirDocumentStore(KVDocumentStore):
 
     Threads and processes may add nodes of one document at once, through one store or several. A
     document's info is read, changed and written back only if it is still what was read; else again
-    (100 times at most, then `Conflict`).
+    (100 times at most, then whatever writes raises `Conflict`).
 
     Args:
         mimir: The open vault.
@@ -102,14 +102,24 @@ class MimirDocumentStore(KVDocumentStore):
         retry_conflicts(attempt)
 
     def get_document(self, doc_id: str, raise_error: bool = True) -> BaseNode | None:
-        """A node by its id; if there is none, ValueError or None."""
+        """A node by its id; None if there is none and `raise_error` is false.
+
+        Raises:
+            ValueError: there is no such node.
+            InvalidArgument: the id is no string.
+        """
         found = self._kvstore.get(doc_id, collection=self._node_collection)
         if found is None and raise_error:
             raise ValueError("no such node")
         return None if found is None else _node(found)
 
     def get_nodes(self, node_ids: list[str], raise_error: bool = True) -> list[BaseNode]:
-        """Nodes by their ids, in order; of those that are not there, ValueError or none."""
+        """Nodes by their ids, in order, without those that are not there if `raise_error` is false.
+
+        Raises:
+            ValueError: one of them is not there.
+            InvalidArgument: an id is no string.
+        """
         found = self._kvstore.get_many(node_ids, self._node_collection)
         if raise_error and None in found:
             raise ValueError("no such node")
@@ -119,7 +129,8 @@ class MimirDocumentStore(KVDocumentStore):
         """Erases a node for good, and its document's info with the last of its nodes.
 
         Raises:
-            ValueError: there is no such node.
+            ValueError: there is no such node, unless `raise_error` is false.
+            InvalidArgument: the id is no string.
             ScrubPending: erased, but old pages still stand in the journal.
         """
         if retry_conflicts(lambda: self._erase([doc_id])) == 0 and raise_error:
@@ -129,7 +140,8 @@ class MimirDocumentStore(KVDocumentStore):
         """Erases a document and all of its nodes for good.
 
         Raises:
-            ValueError: no node belongs to such a document.
+            ValueError: no node belongs to such a document, unless `raise_error` is false.
+            InvalidArgument: the id is no string.
             ScrubPending: erased, but old pages still stand in the journal.
         """
 

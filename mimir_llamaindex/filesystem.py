@@ -17,7 +17,7 @@ from fsspec.utils import stringify_path, tokenize  # type: ignore[import-untyped
 
 from mimir_core import Item, Memory, Mimir, Namespace, Seen, retry_conflicts
 from mimir_core.errors import NotSerializable, ScrubPending
-from mimir_llamaindex.vaults import namespace_in
+from mimir_llamaindex.vaults import fits, namespace_in
 
 __all__ = ["MimirFile", "MimirFileSystem"]
 
@@ -39,7 +39,9 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         namespace: Where the files live.
 
     Raises:
-        InvalidArgument, InvalidNamespace.
+        InvalidArgument, InvalidNamespace: when it is made.
+        InvalidArgument: by what writes, of a path that UTF-8 cannot encode.
+        Conflict: by what writes, if others changed what it changes all the time.
     """
 
     protocol = "mimir"
@@ -108,11 +110,11 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         return False
 
     def created(self, path: Any) -> dt.datetime | None:
-        """When a file or folder came to be, UTC."""
+        """When a file or folder came to be, UTC; None for the root. Raises FileNotFoundError."""
         return self.info(path).get("created")
 
     def modified(self, path: Any) -> dt.datetime | None:
-        """When a file was last written, UTC."""
+        """When a file was last written, UTC; None for the root. Raises FileNotFoundError."""
         return self.info(path).get("modified")
 
     # Changing
@@ -139,7 +141,12 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         retry_conflicts(attempt)
 
     def makedirs(self, path: Any, exist_ok: bool = False) -> None:
-        """Makes a folder and those above it."""
+        """Makes a folder and those above it.
+
+        Raises:
+            FileExistsError: there is one, unless `exist_ok`, or a file of that name.
+            NotADirectoryError, OSError: as `mkdir`.
+        """
         try:
             self.mkdir(path)
         except FileExistsError:
@@ -150,7 +157,9 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         """Removes an empty folder.
 
         Raises:
-            FileNotFoundError, NotADirectoryError, OSError: it is not empty, or the root.
+            FileNotFoundError, NotADirectoryError.
+            OSError: it is not empty, or the root.
+            ScrubPending: removed, but old pages still stand in the journal.
         """
         path = self._strip_protocol(path)
 
@@ -190,7 +199,13 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         self._erase([one for one in paths if one != "/"])
 
     def cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
-        """Copies a file, or makes the folder that one is to be copied to."""
+        """Copies a file, or makes the folder that one is to be copied to.
+
+        Raises:
+            FileNotFoundError: there is nothing to copy.
+            FileExistsError: the folder to be made is a file.
+            IsADirectoryError, NotADirectoryError, OSError: as `write`.
+        """
         if self.isdir(path1):
             self.makedirs(path2, exist_ok=True)
         else:
@@ -277,7 +292,12 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         return head
 
     def _heads(self, paths: Iterable[str]) -> list[Memory | None]:
-        return self._mimir.get_many(keys=paths, namespace=self._namespace)
+        """What paths stand for; None for one that is not there, as is what no vault can name."""
+        asked = list(paths)
+        keys = [path for path in asked if fits(path)]
+        found = self._mimir.get_many(keys=keys, namespace=self._namespace)
+        named = dict(zip(keys, found, strict=True))
+        return [named.get(path) for path in asked]
 
     def _missing_folders(self, path: str) -> list[Item]:
         """The folders to make above a path. Raises NotADirectoryError if one of them is a file."""
@@ -341,7 +361,12 @@ class MimirFile(BytesIO):
         return self.mode != "rb"
 
     def write(self, data: Any, /) -> int:
-        """Writes bytes, at the end if it was opened for appending."""
+        """Writes bytes, at the end if it was opened for appending.
+
+        Raises:
+            OSError: it was opened for reading.
+            ValueError: it is closed.
+        """
         if not self.writable():
             raise OSError(errno.EBADF, "the file is open for reading")
         if self.mode == "ab":
@@ -349,7 +374,11 @@ class MimirFile(BytesIO):
         return super().write(data)
 
     def close(self) -> None:
-        """Stores what was written; inside an fsspec transaction, at its end."""
+        """Stores what was written; inside an fsspec transaction, at its end.
+
+        Raises:
+            OSError: as `MimirFileSystem.write`.
+        """
         if self.closed:
             return
         if self.writable():
@@ -359,7 +388,7 @@ class MimirFile(BytesIO):
             self.commit()
 
     def commit(self) -> None:
-        """Stores what was written before the file was closed."""
+        """Stores what was written before the file was closed. Raises as `close` does."""
         self.fs.write(self.path, self._pending)
         self.discard()
 

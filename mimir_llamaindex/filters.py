@@ -1,6 +1,6 @@
 """LlamaIndex's metadata filters, as filters of the core.
 
-Every operator and condition is there, nested to any depth that the core takes (32 levels):
+Every operator and condition is there, groups nested as deep as 29 levels:
 
 | operator | holds where the field |
 |---|---|
@@ -39,7 +39,10 @@ DOCUMENT: Final = ":ref_doc_id"
 """The field that holds the id of a node's source document; no user's field gets this name."""
 
 NOWHERE: Final[Where] = {":none": {"$exists": True}}
-MAX_DEPTH: Final = 32
+MAX_DEPTH: Final = 29
+"""Of the 32 levels that the core takes, a group is one and a leaf up to three."""
+
+_CONDITIONS: Final = (None, *FilterCondition)
 
 
 def field_name(key: str) -> str:
@@ -52,7 +55,7 @@ def where(filters: MetadataFilters | None) -> Where | None:
 
     Raises:
         InvalidFilter: for an unknown operator or condition, a value that its operator cannot take,
-            or more than 32 levels.
+            or groups nested deeper than 29 levels.
     """
     if filters is None:
         return None
@@ -61,30 +64,31 @@ def where(filters: MetadataFilters | None) -> Where | None:
     return _group(filters, 1)
 
 
-def _group(group: MetadataFilters, depth: int) -> Where | None:
+def _group(group: MetadataFilters, depth: int, negated: bool = False) -> Where | None:
+    """A group, or its negation, in one level: negations move to the leaves by De Morgan's laws."""
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"a filter nests at most {MAX_DEPTH} levels")
-    found = [
-        _group(part, depth + 1) if isinstance(part, MetadataFilters) else _leaf(part)
-        for part in group.filters
-    ]
+    if group.condition not in _CONDITIONS:
+        raise InvalidFilter("unknown filter condition", hint="known: AND OR NOT")
+    negated ^= group.condition == FilterCondition.NOT  # which is no OR: none of its parts holds
+    found = [_part(part, depth + 1, negated) for part in group.filters]
     parts = [part for part in found if part is not None]
-    if not parts:
-        return None
-    if group.condition is None or group.condition == FilterCondition.AND:
-        return {"$and": parts}
-    if group.condition == FilterCondition.OR:
-        return {"$or": parts}
-    if group.condition == FilterCondition.NOT:
-        return {"$not": {"$or": parts}}
-    raise InvalidFilter("unknown filter condition", hint="known: AND OR NOT")
+    every = (group.condition in (None, FilterCondition.AND)) != negated
+    return {"$and" if every else "$or": parts} if parts else None
 
 
-def _leaf(leaf: MetadataFilter) -> Where:
+def _part(part: MetadataFilter | MetadataFilters, depth: int, negated: bool) -> Where | None:
+    if isinstance(part, MetadataFilters):
+        return _group(part, depth, negated)
+    return _leaf(part, negated)
+
+
+def _leaf(leaf: MetadataFilter, negated: bool) -> Where:
     build = _OPERATORS.get(leaf.operator)
     if build is None:
         raise InvalidFilter("unknown filter operator")
-    return build(field_name(leaf.key), leaf.value)
+    built = build(field_name(leaf.key), leaf.value)
+    return {"$not": built} if negated else built
 
 
 def _plain(symbol: str) -> Callable[[str, Any], Where]:

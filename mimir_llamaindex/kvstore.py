@@ -50,7 +50,8 @@ class MimirKVStore(BaseKVStore):
         """Stores a value; what JSON does not know, such as a date, becomes its text.
 
         Raises:
-            InvalidArgument: the key is no string, or JSON cannot hold the value.
+            InvalidArgument: key or collection is no string, or JSON cannot hold the value.
+            Conflict: others changed the key all the time; nothing was stored.
         """
         retry_conflicts(lambda: self.apply([(collection, key, val)]))
 
@@ -67,25 +68,30 @@ class MimirKVStore(BaseKVStore):
 
         Raises:
             InvalidArgument: as `put`; nothing was stored.
+            Conflict: others changed the keys all the time; see `apply`.
         """
         puts = [(collection, key, value) for key, value in kv_pairs]
         retry_conflicts(lambda: self.apply(puts))
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
-        """The value of a key, or None."""
+        """The value of a key, or None. Raises InvalidArgument as `get_many` does."""
         return self.get_many([key], collection)[0]
 
     def get_many(
         self, keys: Sequence[str], collection: str = DEFAULT_COLLECTION
     ) -> list[dict[str, Any] | None]:
-        """The values of many keys, None for keys nobody put."""
+        """The values of many keys, None for keys nobody put.
+
+        Raises:
+            InvalidArgument: a key, or the collection, is no string.
+        """
         place = self._place(collection)
         found = self._mimir.get_many(keys=[_name(key) for key in keys], namespace=place)
         whole = [self._whole(place, head) for head in found]
         return [None if one is None else one[1] for one in whole]
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
-        """All values of a collection by key."""
+        """All values of a collection by key. Raises InvalidArgument unless it is a string."""
         place = self._place(collection)
         names = [name for name in self._mimir.keys(namespace=place) if not _is_piece(name)]
         found: list[tuple[str, dict[str, Any]] | None] = []
@@ -98,12 +104,18 @@ class MimirKVStore(BaseKVStore):
         """Erases a value for good; says whether there was one.
 
         Raises:
+            InvalidArgument: key or collection is no string.
+            Conflict: others changed the key all the time; nothing was erased.
             ScrubPending: erased, but old pages still stand in the journal.
         """
         return retry_conflicts(lambda: self.apply(deletes=[(collection, key)])) > 0
 
     def seen(self, keys: Iterable[str], collection: str) -> list[Seen]:
-        """What keys hold now, for `apply`; to be asked before what is changed is read."""
+        """What keys hold now, for `apply`; to be asked before what is changed is read.
+
+        Raises:
+            InvalidArgument: a key, or the collection, is no string.
+        """
         return self._mimir.seen(map(_name, keys), namespace=self._place(collection))
 
     def apply(
@@ -124,7 +136,8 @@ class MimirKVStore(BaseKVStore):
             How many of the keys to erase were there.
 
         Raises:
-            InvalidArgument: a key is no string, or JSON cannot hold a value; nothing was written.
+            InvalidArgument: a key or collection is no string, or JSON cannot hold a value; nothing
+                was written.
             Conflict: others changed what the change was made from, or what it replaces. The
                 transaction wrote nothing; those before it stand, and may be made again.
             ScrubPending: all is done, but what was erased is not yet scrubbed from the journal.

@@ -39,7 +39,10 @@ class MimirRetriever(BaseRetriever):
         options: Those of `BaseRetriever`: `callback_manager`, `object_map`, `objects`, `verbose`.
 
     Raises:
-        InvalidArgument, InvalidNamespace, InvalidFilter.
+        InvalidArgument, InvalidNamespace, InvalidFilter: when it is made.
+        InvalidArgument, InvalidText, InvalidVector: at a query, for a number outside its range, or
+            for what cannot be searched with.
+        SpaceMismatch: at a query, where the namespace holds vectors of another model.
     """
 
     def __init__(
@@ -73,6 +76,12 @@ class MimirRetriever(BaseRetriever):
             embed_model: The index's embedding model; the store's if not given, if that has none
                 the one in `Settings`.
             options: Those of the class.
+
+        Raises:
+            InvalidArgument: the store is something else.
+            InvalidFilter: as the class does.
+            ImportError: no model is given, here or to the store, and that of `Settings`, OpenAI's
+                unless another was put there, is not installed.
         """
         if not isinstance(store, MimirVectorStore):
             raise InvalidArgument("from_vector_store takes a `MimirVectorStore`")

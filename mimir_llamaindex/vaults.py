@@ -7,7 +7,7 @@ from hashlib import sha256
 from mimir_core import Mimir, Namespace, check_namespace
 from mimir_core.errors import InvalidArgument
 
-__all__ = ["check_vault", "digest", "name_of", "namespace_in"]
+__all__ = ["check_vault", "digest", "fits", "name_of", "namespace_in"]
 
 _MAX_NAME_BYTES = 1_024
 
@@ -34,7 +34,7 @@ def name_of(text: str, mark: str) -> str:
 
     A text that begins with the mark gets a digest too, so that no two texts have one name.
     """
-    if not text.startswith(mark) and _fits(text):
+    if not text.startswith(mark) and fits(text):
         return text
     return mark + digest(text)
 
@@ -44,7 +44,8 @@ def digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _fits(text: str) -> bool:
+def fits(text: str) -> bool:
+    """Whether a vault can hold a text as a key or thread."""
     try:
         return 1 <= len(text.encode()) <= _MAX_NAME_BYTES
     except UnicodeEncodeError:

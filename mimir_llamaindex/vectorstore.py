@@ -149,6 +149,7 @@ class MimirVectorStore(BasePydanticVectorStore):
         """Erases nodes by ids, by filters, or those that fit both. Without either it erases none.
 
         Raises:
+            InvalidArgument: the ids are no list of texts.
             InvalidFilter.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
@@ -178,7 +179,11 @@ class MimirVectorStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """The nodes of these ids, in their order, or all, that fit the filters.
 
-        Unknown ids are passed over. Raises InvalidFilter.
+        Unknown ids are passed over.
+
+        Raises:
+            InvalidArgument: the ids are no list of texts.
+            InvalidFilter.
         """
         keys = None if node_ids is None else _keys(node_ids)
         return [from_memory(memory) for memory in self._memories(keys, where(filters))]
@@ -326,8 +331,7 @@ def _condition(query: VectorStoreQuery) -> dict[str, Any] | None:
     condition = where(query.filters)
     if not query.doc_ids:
         return condition
-    documents = {DOCUMENT: {"$in": _listed_ids(query.doc_ids)}}
-    return documents if condition is None else {"$and": [documents, condition]}
+    return {DOCUMENT: {"$in": _listed_ids(query.doc_ids)}, **(condition or {})}
 
 
 _MODES: Final = (Mode.DEFAULT, Mode.SPARSE, Mode.TEXT_SEARCH, Mode.HYBRID, Mode.MMR)

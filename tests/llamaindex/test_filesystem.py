@@ -27,7 +27,7 @@ from llama_index.core import (
 from llama_index.core.graph_stores.simple import SimpleGraphStore
 
 from mimir_core import Mimir
-from mimir_core.errors import NotSerializable, VaultClosed
+from mimir_core.errors import InvalidArgument, NotSerializable, VaultClosed
 from mimir_llamaindex import MimirFileSystem
 
 from ..vault.vaults import MEMORY_FOLDER, create, reopen
@@ -191,6 +191,22 @@ def test_errors(fs: MimirFileSystem) -> None:
             attempt()
         assert "nowhere" not in str(caught.value)
     assert fs.find("/", withdirs=True) == ["/", "/d", "/d/f"]
+
+
+@pytest.mark.parametrize(
+    "unnameable",
+    ["/" + "l" * 2_000, "/" + "l" * 2_000 + "/f", "/\ud800"],
+    ids=["long", "long folder", "surrogate"],
+)
+def test_what_no_vault_can_name_is_not_there(fs: MimirFileSystem, unnameable: str) -> None:
+    """A path too long for a vault, or outside UTF-8, is one that nobody has stored."""
+    assert not fs.exists(unnameable)
+    for look in (fs.info, fs.ls, fs.cat_file, fs.rm, fs.rmdir, fs.modified):
+        with pytest.raises(FileNotFoundError):
+            look(unnameable)
+    with pytest.raises((OSError, InvalidArgument)):
+        fs.pipe_file(unnameable, b"x")
+    assert fs.find("/", withdirs=True) == ["/"]
 
 
 def test_remove(mimir: Mimir, fs: MimirFileSystem) -> None:

@@ -13,12 +13,13 @@ from llama_index.core.vector_stores.types import (
     FilterOperator,
     MetadataFilter,
     MetadataFilters,
+    VectorStoreQuery,
 )
 
 from mimir_core.errors import InvalidFilter
 from mimir_core.index.filters import compile_filter
 from mimir_llamaindex import MimirVectorStore
-from mimir_llamaindex.filters import DOCUMENT, field_name, where
+from mimir_llamaindex.filters import DOCUMENT, MAX_DEPTH, field_name, where
 
 from .conftest import Call, node
 
@@ -250,10 +251,11 @@ def test_field_names_stay_apart() -> None:
     assert not {DOCUMENT, ":none"} & set(fields)
 
 
-def deep(levels: int) -> MetadataFilters:
-    found = group(leaf("rank", Op.EQ, "a"))
-    for _ in range(levels - 1):
-        found = group(found)
+def deep(levels: int, condition: FilterCondition = AND) -> MetadataFilters:
+    """Groups one in the other, around the leaf that takes most levels of the core's filter."""
+    found: Any = leaf("tags", Op.ANY, ["alpha", "gamma"])
+    for _ in range(levels):
+        found = group(found, condition=condition)
     return found
 
 
@@ -283,6 +285,25 @@ async def test_a_wrong_filter_is_refused(
     assert len(filled.get_nodes()) == len(ROWS)
 
 
-def test_filters_nest_deep(filled: MimirVectorStore) -> None:
-    """Thirty levels are no problem."""
-    assert [each.node_id for each in filled.get_nodes(filters=deep(30))] == ["n1"]
+@pytest.mark.parametrize(("condition", "ids"), [(AND, "n1"), (OR, "n1"), (NOT, "n2 n3")])
+async def test_filters_nest_to_the_limit_and_no_deeper(
+    filled: MimirVectorStore, call: Call, condition: FilterCondition, ids: str
+) -> None:
+    """Groups of any condition nest 29 levels deep, with documents beside, and 30 are refused."""
+    limit, beyond = deep(MAX_DEPTH, condition), deep(MAX_DEPTH + 1, condition)
+    assert MAX_DEPTH == 29
+    assert {each.node_id for each in await call(filled.get_nodes, filters=limit)} == {*ids.split()}
+    query = VectorStoreQuery(filters=limit, doc_ids=["none"], similarity_top_k=3)
+    assert (await call(filled.query, query)).ids == []
+    with pytest.raises(InvalidFilter):
+        await call(filled.get_nodes, filters=beyond)
+
+
+def test_negations_in_every_second_level(filled: MimirVectorStore) -> None:
+    """NOT within OR within NOT, to the limit, means what a plain reading says."""
+    found: Any = group(leaf("rank", Op.NE, "b"), leaf("weight", Op.GT, 2), condition=NOT)
+    for level in range(MAX_DEPTH - 1):
+        found = group(found, leaf("nowhere", Op.EQ, level), condition=(OR, NOT)[level % 2])
+    fitting = {name for name, row in ROWS.items() if holds(found, row)}
+    assert 0 < len(fitting) < len(ROWS)
+    assert {each.node_id for each in filled.get_nodes(filters=found)} == fitting

@@ -67,7 +67,7 @@ def test_importing_the_package_imports_no_framework() -> None:
 
 
 def test_without_the_framework_the_extra_is_named() -> None:
-    """Where LlamaIndex is missing, every class says what to install."""
+    """Where LlamaIndex is missing, every class raises MissingExtra and says what to install."""
     code = f"""
 import sys
 sys.modules["llama_index"] = sys.modules["fsspec"] = None
@@ -76,9 +76,11 @@ for name in {NAMES}:
     try:
         getattr(mimir_llamaindex, name)
     except ImportError as error:
-        print(name in str(error) and "mimir-sealed[llamaindex]" in str(error))
+        print(f"{{type(error).__name__}}|{{error}}|{{error.name.split('.')[0] in sys.modules}}")
 """
-    assert python(code).split() == ["True"] * len(NAMES)
+    hint = "(pip install 'mimir-sealed[llamaindex]')"
+    expected = [f"MissingExtra|{name} needs LlamaIndex {hint}|True" for name in NAMES]
+    assert python(code).splitlines() == expected
 
 
 @pytest.mark.parametrize(
