@@ -217,6 +217,19 @@ class SpaceMismatch(EmbeddingError):
 class MissingExtra(MimirError, ImportError):
     """A feature needs packages that come with an extra of Mimir."""
 
+    @classmethod
+    def after(cls, error: ImportError, message: str, extra: str) -> MissingExtra:
+        """The error to raise for an import that failed; it names the same missing module.
+
+        Args:
+            error: What the import raised.
+            message: What needs what.
+            extra: The extra that brings it.
+        """
+        made = cls(message, hint=f"pip install 'mimir-sealed[{extra}]'")
+        made.name = error.name
+        return made
+
 
 class NotSerializable(MimirError, TypeError):
     """Handles and keys refuse pickle and deepcopy."""

@@ -2,7 +2,7 @@
 
 Every class takes an open `Mimir`; one user's classes share it, apart by namespace. Classes load on
 first use, so importing this package needs none of the frameworks; a class whose framework is
-missing raises ImportError with the extra that brings it.
+missing raises MissingExtra, an ImportError, with the extra that brings it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Loads a class on first use. Raises ImportError naming the extra its framework comes with."""
+    """Loads a class on first use. Raises MissingExtra where its framework is not installed."""
     if name == "__version__":
         return import_module("importlib.metadata").version("mimir-sealed")
     if name not in _HOMES:
@@ -66,9 +66,9 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("mimir"):
             raise
-        raise ImportError(
-            f"{name} needs {error.name}: pip install 'mimir-sealed[{extra}]'", name=error.name
-        ) from error
+        from mimir_core.errors import MissingExtra  # noqa: PLC0415  # the core loads on first use
+
+        raise MissingExtra.after(error, f"{name} needs {error.name}", extra) from error
     globals()[name] = found
     return found
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from langgraph.store.base import BaseStore, Embeddings, IndexConfig, Op, Result, TTLConfig
 
@@ -110,7 +110,7 @@ class MimirStore(BaseStore):
     def index_config(self) -> IndexConfig | None:
         """A copy of what is embedded and how; None without semantic search."""
         config = self._index.config
-        return None if config is None else IndexConfig(**config)  # type: ignore[typeddict-item]
+        return None if config is None else cast(IndexConfig, dict(config))
 
     @property
     def embeddings(self) -> Embeddings | None:

@@ -53,6 +53,15 @@ def test_bad_input_is_also_a_builtin_error() -> None:
     assert issubclass(errors.InputError, ValueError)
     assert issubclass(errors.NotFound, LookupError)
     assert issubclass(errors.NotSerializable, TypeError)
+    assert issubclass(errors.MissingExtra, ImportError)
+
+
+def test_a_missing_extra_says_what_to_install() -> None:
+    """The error made of a failed import names its module, what needs it, and the extra."""
+    failed = ModuleNotFoundError("No module named 'harp'", name="harp")
+    made = errors.MissingExtra.after(failed, "music needs a harp", "strings")
+    assert str(made) == "music needs a harp (pip install 'mimir-sealed[strings]')"
+    assert made.name == "harp"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def plot_dag(
         selection: As in `Mimir.graph`; the default namespace if none is given.
 
     Raises:
-        ImportError: matplotlib is missing; names the extra.
+        MissingExtra: matplotlib is missing; names the extra.
     """
     graph = mimir.graph(**{"namespace": DEFAULT_NAMESPACE, **selection})
     rows = _rows(graph)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mimir_core.display.markup import GREY
+from mimir_core.errors import MissingExtra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,16 +23,13 @@ PALETTE = (
 _LABEL_CHARACTERS = 40
 
 
-def missing(error: ImportError) -> ImportError:
+def missing(error: ImportError) -> MissingExtra:
     """The error to raise for a library that comes with the extra."""
-    return ImportError(
-        "plots need matplotlib and scikit-learn: pip install 'mimir-sealed[notebook]'",
-        name=error.name,
-    )
+    return MissingExtra.after(error, "plots need matplotlib and scikit-learn", "notebook")
 
 
 def new_axes(width: float, height: float) -> Axes:
-    """Axes in inches without a ground of their own. Raises ImportError naming the extra."""
+    """Axes in inches without a ground of their own. Raises MissingExtra, which names it."""
     try:
         import matplotlib.pyplot as plt  # noqa: PLC0415  # an extra, and slow to load
     except ImportError as error:

@@ -28,7 +28,7 @@ def positions(vectors: Floats) -> Floats:
     the sample that are nearest to it, weighted by likeness.
 
     Raises:
-        ImportError: scikit-learn is missing; names the extra.
+        MissingExtra: scikit-learn is missing; names the extra.
     """
     if len(vectors) <= LANDMARKS:
         return _embedded(vectors)
@@ -58,9 +58,9 @@ def _tsne() -> tuple[Any, Any]:
     Its threads wait for each other by spinning: where cores are shared, two take twenty times as
     long as one.
     """
-    try:  # an extra, and slow to load
-        from sklearn.manifold import TSNE  # noqa: PLC0415
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    try:
+        from sklearn.manifold import TSNE  # noqa: PLC0415  # an extra, and slow to load
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415  # comes with it
     except ImportError as error:
         raise missing(error) from error
     return TSNE, threadpool_limits(1)

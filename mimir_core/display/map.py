@@ -54,7 +54,7 @@ def plot_map(
 
     Raises:
         InvalidArgument: `by` is something else.
-        ImportError: matplotlib or scikit-learn is missing; names the extra.
+        MissingExtra: matplotlib or scikit-learn is missing; names the extra.
         NotFound: a memory among them has a vector of another model only.
     """
     if by not in _BY:

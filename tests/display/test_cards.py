@@ -14,7 +14,6 @@ from mimir_core.display.markup import MAX_SHOWN, passage
 from mimir_core.results import Hits, Thread
 
 SECRET = "Ana's cat is called <Pixel> & \"Byte\""
-VOID = {"br", "img", "meta"}
 
 
 class Page(HTMLParser):

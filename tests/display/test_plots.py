@@ -11,7 +11,7 @@ import pytest
 from mimir_core import Item, Mimir
 from mimir_core.display import layout
 from mimir_core.display.layout import positions
-from mimir_core.errors import InvalidArgument
+from mimir_core.errors import InvalidArgument, MissingExtra
 from mimir_core.types import EdgeKind
 
 matplotlib = pytest.importorskip("matplotlib", reason="plots come with the notebook extra")
@@ -152,12 +152,13 @@ def test_a_graph_knows_every_edge(mimir: Mimir) -> None:
 def test_without_the_extra_the_error_names_it(
     mimir: Mimir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing library is an ImportError that says what to install; showing needs none."""
+    """A missing library raises MissingExtra, which says what to install; showing needs none."""
     mimir.remember_many(Item(f"word{n}") for n in range(9))
     for absent in ("sklearn.manifold", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, absent, None)
-        with pytest.raises(ImportError, match=r"mimir-sealed\[notebook\]"):
+        with pytest.raises(MissingExtra, match=r"pip install 'mimir-sealed\[notebook\]'") as caught:
             mimir.plot_map()
+        assert caught.value.name == absent
     with pytest.raises(ImportError, match=r"mimir-sealed\[notebook\]"):
         mimir.plot_dag()
     assert mimir._repr_html_()
