@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from mimir_core.embedding import Embedder, VectorSpace, embed_whole
 from mimir_core.errors import DuplicateKey, InvalidArgument, InvalidText, InvalidVector
-from mimir_core.index.analysis import analyze
 from mimir_core.index.columns import quantize, unit
-from mimir_core.index.speech import spoken
+from mimir_core.index.speech import spoken, spoken_terms
 from mimir_core.types import Namespace, check_metadata, check_namespace, to_micros
 from mimir_core.vault.write import NewMemory, NewVectors
 
@@ -229,7 +228,7 @@ def _checked(item: Item, embedder: Embedder) -> NewMemory:
         derived_from=_check_parents(item.derived_from),
         keep_history=item.keep_history,
         attachment=_check_attachment(item.attachment),
-        terms=analyze(spoken(content, metadata)) if isinstance(content, str) else [],
+        terms=spoken_terms(content, metadata) if isinstance(content, str) else [],
     )
 
 

@@ -18,9 +18,9 @@ MAX_SHOWN = 600
 """Characters of a text that a table shows; `--json` and `export` give all."""
 
 
-def table(*columns: str, title: str | None = None) -> Table:
+def table(*columns: str) -> Table:
     """An empty table in the house style; numbers go to the right."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column in ("#", "score", "memories", "count")
         made.add_column(column, justify="right" if right else "left", overflow="fold")

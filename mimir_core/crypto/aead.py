@@ -34,14 +34,6 @@ def aes_gcm_encrypt(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> b
     return AESGCM(key).encrypt(nonce, plaintext, aad)
 
 
-def aes_gcm_decrypt(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """Open what `aes_gcm_encrypt` sealed. Raises `OpenFailed`."""
-    try:
-        return AESGCM(key).decrypt(nonce, sealed, aad)
-    except InvalidTag:
-        raise OpenFailed from None
-
-
 def xchacha_encrypt(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
     """Seal with XChaCha20-Poly1305: `key` of 32 bytes, `nonce` of 24, never twice the same pair."""
     return crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, aad, nonce, key)
@@ -68,8 +60,6 @@ def aes_gcm_seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
 
 def aes_gcm_open(key: bytes, sealed: bytes, aad: bytes) -> bytes:
     """Open what `aes_gcm_seal` sealed. Raises `OpenFailed`."""
-    # The key sealed one message, under the zero nonce. Not by way of `aes_gcm_decrypt`: a recall
-    # comes here for each hit.
     try:
         return AESGCM(key).decrypt(_GCM_ZERO_NONCE, sealed, aad)
     except InvalidTag:

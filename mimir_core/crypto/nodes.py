@@ -16,8 +16,6 @@ from mimir_core.crypto.kdf import hkdf_expand
 
 NODE_SECRET_SIZE: Final = 32
 UID_SIZE: Final = 16
-COMMITMENT_SIZE: Final = 32
-NODE_ID_SIZE: Final = 32
 
 _LINK: Final = b"mimir/v1/link"
 _METADATA: Final = b"mimir/v1/metadata"

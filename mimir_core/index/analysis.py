@@ -11,10 +11,11 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 
 import Stemmer
 
-ANALYSIS = f"2 stemmer {Stemmer.version()} unicode {unicodedata.unidata_version}"
+ANALYSIS = f"3 stemmer {Stemmer.version()} unicode {unicodedata.unidata_version}"
 """Names the rules that made stored terms; terms made by others are not comparable."""
 
 MAX_TERM_CHARS = 64
@@ -49,6 +50,7 @@ _HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _RUNS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _IDEOGRAPHS = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
+_MARKS = 30
 _PIECE_CHARS = 32_768
 # A long text is read in pieces, cut at white space where there is any.
 _PIECES = re.compile(rf".{{1,{_PIECE_CHARS}}}(?!\S)|.{{1,{_PIECE_CHARS}}}", re.DOTALL)
@@ -113,9 +115,20 @@ def _words_of_long(text: str) -> list[str]:
 def _words(text: str) -> list[str]:
     if text.isascii():
         return _ASCII_WORDS.findall(text.lower())
+    text = _long_runs_of_marks().sub(r"\1", text)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     words = _WORDS.findall(folded.translate(_CHARACTERS))
     return [part for word in words for part in _parts(word)]
+
+
+@cache
+def _long_runs_of_marks() -> re.Pattern[str]:
+    """Combining marks beyond the 30 in a row that any text needs (UAX 15, stream-safe format).
+
+    Normalization takes a time quadratic in such a run.
+    """
+    marks = "".join(filter(unicodedata.combining, map(chr, range(0x300, 0x20000))))
+    return re.compile(f"([{marks}]{{{_MARKS}}})[{marks}]+")
 
 
 def _parts(word: str) -> Iterator[str]:

@@ -150,49 +150,6 @@ class CatalogColumns:
             fields=_fields_of([row.metadata for row in kept]),
         )
 
-    def slice(self, start: int, stop: int) -> CatalogColumns:
-        """Returns rows `start` to `stop` (0 <= start <= stop <= n) with tables of their own."""
-        low, high = self.parent_offsets[start], self.parent_offsets[stop]
-        return replace(
-            self,
-            **{name: getattr(self, name)[start:stop].copy() for name in _ARRAYS[:8]},
-            keys=self.keys[start:stop],
-            parent_offsets=self.parent_offsets[start : stop + 1] - low,
-            parent_kind=self.parent_kind[low:high].copy(),
-            parent_ordinal=self.parent_ordinal[low:high].copy(),
-            fields={
-                name: FieldColumn(column.values, column.codes[start:stop])
-                for name, column in self.fields.items()
-            },
-        ).compact()
-
-    @classmethod
-    def concat(cls, parts: Sequence[CatalogColumns]) -> CatalogColumns:
-        """Returns the rows of all parts, in order."""
-        if not parts:
-            return cls.of(())
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-        namespaces, arrays["namespace_code"] = _join(
-            [(part.namespaces, part.namespace_code) for part in parts], lambda name: name
-        )
-        threads, arrays["thread_code"] = _join(
-            [(part.threads, part.thread_code) for part in parts], lambda thread: thread
-        )
-        ends = np.cumsum([len(part.parent_kind) for part in parts]).tolist()
-        arrays["parent_offsets"] = np.concatenate(
-            [np.zeros(1, np.uint32)]
-            + [part.parent_offsets[1:] + np.uint32(end - len(part.parent_kind))
-               for part, end in zip(parts, ends, strict=True)]
-        )  # fmt: skip
-        return cls(
-            **arrays,
-            namespaces=namespaces,
-            threads=threads,
-            thread_names=_joined_names(parts, threads),
-            keys=[key for part in parts for key in part.keys],
-            fields=_join_fields(parts),
-        ).compact()
-
     def erase(self, rows: Sequence[int] | NDArray[Any]) -> CatalogColumns:
         """Returns the columns without the content of `rows`: time, namespace, key, metadata.
 
@@ -273,40 +230,6 @@ def _field_of(entries: list[tuple[int, Value]], length: int) -> FieldColumn:
     column = np.full(length, -1, np.int32)
     column[[row for row, _ in entries]] = codes
     return FieldColumn([box[0] for box in boxes], column)
-
-
-def _join(
-    parts: Sequence[tuple[Sequence[T], Codes]], key: Callable[[T], Hashable]
-) -> tuple[list[T], Codes]:
-    boxes, mapped = _intern(
-        [(value,) for values, _ in parts for value in values], lambda box: key(box[0])
-    )
-    codes, first = [], 0
-    for values, local in parts:
-        codes.append(np.append(mapped[first : first + len(values)], np.int32(-1))[local])
-        first += len(values)
-    return [box[0] for box in boxes], np.concatenate(codes)
-
-
-def _joined_names(parts: Sequence[CatalogColumns], threads: list[bytes]) -> list[str | None]:
-    names: dict[bytes, str | None] = {}
-    for part in parts:
-        for thread, name in zip(part.threads, part.thread_names, strict=True):
-            names[thread] = names.get(thread) if name is None else name
-    return [names[thread] for thread in threads]
-
-
-def _join_fields(parts: Sequence[CatalogColumns]) -> dict[str, FieldColumn]:
-    names = sorted({name for part in parts for name in part.fields})
-    absent = [FieldColumn([], np.full(len(part), -1, np.int32)) for part in parts]
-    columns = {
-        name: [part.fields.get(name, none) for part, none in zip(parts, absent, strict=True)]
-        for name in names
-    }
-    return {
-        name: FieldColumn(*_join([(part.values, part.codes) for part in column], storage_key))
-        for name, column in columns.items()
-    }
 
 
 def _cleared(codes: Codes, gone: Bools) -> Codes:

@@ -97,10 +97,6 @@ class LexicalIndex:
         """The terms of ordinals ``start`` to ``stop``, the removed ones as empty memories."""
         return self._postings.columns(start, stop)
 
-    def document_frequency(self, term: str) -> int:
-        """Live memories that hold ``term`` (as `analyze` yields it)."""
-        return sum(map(self._postings.document_frequency, self._postings.codes([term])))
-
     def search(
         self, terms: Sequence[str], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> LexicalHits:

@@ -22,6 +22,9 @@ from mimir_core.index.terms import TermColumns, compacted
 MAX_LENGTH = (1 << 24) - 1
 """A posting holds lengths up to here; a text of 8 MiB has fewer terms."""
 
+_FEW = 16
+"""Postings to take out of a term's one by one, each of which moves those behind it."""
+
 
 class Postings:
     """Terms by memory and memories by term; see the module for the layout.
@@ -51,10 +54,6 @@ class Postings:
         """The numbers of the distinct ``terms`` that a live memory holds, in order."""
         code_of = self._code_of.get
         return [code for term in dict.fromkeys(terms) if (code := code_of(term)) is not None]
-
-    def document_frequency(self, code: int) -> int:
-        """Live memories that hold the term."""
-        return len(self._lists[code])
 
     def held(self, code: int) -> array[int]:
         """The postings of a term; not to be written to."""
@@ -95,9 +94,10 @@ class Postings:
         wanted = [int(ordinal) for ordinal in ordinals]
         if wanted and not 0 <= min(wanted) <= max(wanted) < self.extent:
             raise InvalidArgument("no memory has this ordinal")
-        for ordinal in wanted:
-            if self._live[ordinal]:
-                self._remove(ordinal)
+        doomed = [ordinal for ordinal in dict.fromkeys(wanted) if self._live[ordinal]]
+        self._remove_postings(doomed)
+        for ordinal in doomed:
+            self._remove_row(ordinal)
 
     def columns(self, start: int, stop: int) -> TermColumns:
         """The terms of ordinals ``start`` to ``stop``, the removed ones as empty memories."""
@@ -157,17 +157,33 @@ class Postings:
         self.documents += len(columns)
         self.total_length += int(columns.lengths.sum())
 
-    def _remove(self, ordinal: int) -> None:
-        begin, end = self._starts[ordinal], self._starts[ordinal + 1]
-        for code in self._codes[begin:end]:
-            postings = self._lists[code]
-            del postings[bisect_left(postings, ordinal << 32)]
-            if not postings:
+    def _remove_postings(self, ordinals: list[int]) -> None:
+        by_code: dict[int, list[int]] = {}
+        for ordinal in ordinals:
+            for code in self._codes[self._starts[ordinal] : self._starts[ordinal + 1]]:
+                by_code.setdefault(code, []).append(ordinal)
+        for code, gone in by_code.items():
+            self._lists[code] = _without(self._lists[code], gone)
+            if not self._lists[code]:
                 del self._code_of[self._words[code]]
                 self._words[code] = ""
+
+    def _remove_row(self, ordinal: int) -> None:
+        begin, end = self._starts[ordinal], self._starts[ordinal + 1]
         self._codes[begin:end] = array("I", bytes(4 * (end - begin)))
         self._counts[begin:end] = array("B", bytes(end - begin))
         self.documents -= 1
         self.total_length -= self._lengths[ordinal]
         self._lengths[ordinal] = 0
         self._live[ordinal] = 0
+
+
+def _without(postings: array[int], ordinals: list[int]) -> array[int]:
+    """A term's postings but for those of some memories that have one."""
+    if len(ordinals) <= _FEW:
+        for ordinal in ordinals:
+            del postings[bisect_left(postings, ordinal << 32)]
+        return postings
+    held = np.frombuffer(postings, np.uint64)
+    gone = np.searchsorted(held, np.array(ordinals, np.uint64) << np.uint64(32))
+    return array("Q", np.delete(held, gone).tobytes())

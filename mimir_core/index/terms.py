@@ -54,37 +54,6 @@ class TermColumns:
             lengths,
         )
 
-    @classmethod
-    def concat(cls, parts: Sequence[TermColumns]) -> TermColumns:
-        """The memories of all ``parts``, in order."""
-        vocabulary = sorted(set(chain.from_iterable(part.vocabulary for part in parts)))
-        code_of = dict(zip(vocabulary, range(len(vocabulary)), strict=True))
-        codes = [
-            np.array([code_of[word] for word in part.vocabulary], np.uint32)[part.codes]
-            for part in parts
-        ]
-        sizes = [np.diff(part.offsets) for part in parts]
-        return cls(
-            vocabulary,
-            _offsets(_joined(sizes, np.uint32)),
-            _joined(codes, np.uint32),
-            _joined([part.counts for part in parts], np.uint8),
-            _joined([part.lengths for part in parts], np.uint32),
-        )
-
-    def slice(self, start: int, stop: int) -> TermColumns:
-        """Memories ``start`` to ``stop``, with the vocabulary that they use."""
-        rows = slice(start, stop)
-        offsets = self.offsets[start : stop + 1]
-        kept = slice(int(offsets[0]), int(offsets[-1]))
-        return compacted(
-            self.vocabulary,
-            np.diff(offsets),
-            self.codes[kept],
-            self.counts[kept],
-            self.lengths[rows].copy(),
-        )
-
     def erase(self, rows: Iterable[int]) -> TermColumns:
         """The same memories without the terms of ``rows``, which stay as empty ones.
 
@@ -158,7 +127,3 @@ def _offsets(sizes: NDArray[np.integer[Any]]) -> NDArray[np.uint32]:
     offsets = np.zeros(len(sizes) + 1, np.uint32)
     np.cumsum(sizes, out=offsets[1:])
     return offsets
-
-
-def _joined(arrays: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype), *arrays])

@@ -46,12 +46,27 @@ def run_wycheproof(case: dict[str, Any], encrypt: Cipher, decrypt: Cipher) -> No
             decrypt(key, nonce, ciphertext + tag, aad)
 
 
+def under(nonce: bytes, single_use: SealOnce) -> SealOnce:
+    """A single-use function of AES-GCM under a case's nonce in place of zeros."""
+
+    def call(key: bytes, data: bytes, aad: bytes) -> bytes:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aead, "_GCM_ZERO_NONCE", nonce)
+            return single_use(key, data, aad)
+
+    return call
+
+
 def test_aes_256_gcm_agrees_with_wycheproof() -> None:
     """All 66 cases with a 256-bit key and a 96-bit nonce seal and open, or fail, as they say."""
     cases = wycheproof_cases("aes_gcm_test.json", nonce_bits=96)
     assert len(cases) == 66
     for case in cases:
-        run_wycheproof(case, aead.aes_gcm_encrypt, aead.aes_gcm_decrypt)
+        run_wycheproof(
+            case,
+            lambda key, nonce, text, aad: under(nonce, aead.aes_gcm_seal)(key, text, aad),
+            lambda key, nonce, sealed, aad: under(nonce, aead.aes_gcm_open)(key, sealed, aad),
+        )
 
 
 def test_xchacha20_poly1305_agrees_with_wycheproof() -> None:

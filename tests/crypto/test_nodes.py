@@ -111,7 +111,7 @@ def test_the_node_id_names_every_byte() -> None:
         changes = [PARTS._replace(**{field: changed}) for changed in flips(getattr(PARTS, field))]
         ids.update(changed.node_id for changed in changes)
     assert len(ids) == 1 + sum(len(part) * 8 for part in PARTS)
-    assert {len(node_id) for node_id in ids} == {nodes.NODE_ID_SIZE}
+    assert {len(node_id) for node_id in ids} == {32}
 
 
 def test_the_node_id_knows_where_a_part_ends() -> None:

@@ -106,6 +106,12 @@ def test_a_long_text_yields_the_terms_of_its_parts() -> None:
     assert analyze(text * 3000) == analyze(text) * 3000
 
 
+def test_a_run_of_marks_is_cut() -> None:
+    """Beyond thirty combining marks in a row a word says no more, however many follow."""
+    marks = "\u0315\u0300"
+    assert analyze("b" + marks * 15 + "c") == analyze("b" + marks * 8_000 + "c") != analyze("bc")
+
+
 def test_lone_surrogates_separate() -> None:
     """A string that no encoding can hold is still analyzed."""
     assert analyze("ship\ud800yard") == ["ship", "yard"]

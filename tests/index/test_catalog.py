@@ -189,13 +189,17 @@ def test_catalog_equals_a_list(data: st.DataObject) -> None:
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_columns_cut_join_and_erase_like_rows(data: st.DataObject) -> None:
-    """Slicing, concatenating and erasing columns equals laying out the rows so treated."""
+    """Cutting, joining and erasing columns equals laying out the rows so treated."""
     known = batch(data, 0, 8)
     columns = CatalogColumns.of(known)
     cut = data.draw(st.integers(0, len(known)))
-    parts = [columns.slice(0, cut), columns.slice(cut, len(known))]
+    whole, joined = Catalog(), Catalog()
+    whole.extend(columns)
+    parts = [whole.columns(0, cut), whole.columns(cut, len(known))]
     assert parts == [CatalogColumns.of(known[:cut]), CatalogColumns.of(known[cut:])]
-    assert CatalogColumns.concat(parts) == columns
+    for part in parts:
+        joined.extend(part)
+    assert joined.columns(0, len(known)) == columns
     gone = data.draw(st.sets(st.integers(0, len(known) - 1))) if known else set()
     kept = [erased(row) if i in gone else row for i, row in enumerate(known)]
     assert columns.erase(sorted(gone)) == CatalogColumns.of(kept)
@@ -211,7 +215,8 @@ def test_segments_rebuild_the_catalog(data: st.DataObject) -> None:
     catalog.erase([i for i in range(len(known)) if data.draw(st.booleans())])
     cut = data.draw(st.integers(0, len(known)))
     rebuilt = Catalog()
-    rebuilt.extend(CatalogColumns.concat([catalog.columns(0, 0), catalog.columns(0, len(known))]))
+    for start, stop in ((0, 0), (0, cut), (cut, len(known))):
+        rebuilt.extend(catalog.columns(start, stop))
     assert rebuilt.columns(0, len(known)) == catalog.columns(0, len(known))
     assert rebuilt.columns(cut, len(known)) == catalog.columns(cut, len(known))
 
@@ -219,17 +224,14 @@ def test_segments_rebuild_the_catalog(data: st.DataObject) -> None:
 def test_columns_tell_types_apart() -> None:
     """1, 1.0 and True, and zeros of both signs, are stored as different values."""
     stored: list[Any] = [1, 1.0, True, 0.0, -0.0, "1", [1], [1.0], [True], None]
-    columns = CatalogColumns.of(
-        [CatalogRow(i, 1, i, namespace=A, metadata={"f": value}) for i, value in enumerate(stored)]
-    )
+
+    def laid_out(values: list[Any]) -> CatalogColumns:
+        facts = enumerate({"f": value} for value in values)
+        return CatalogColumns.of([CatalogRow(i, 1, i, namespace=A, metadata=f) for i, f in facts])
+
+    columns = laid_out(stored)
     assert [repr(value) for value in columns.fields["f"].values] == [repr(v) for v in stored]
-    other = CatalogColumns.of(
-        [
-            CatalogRow(i, 1, i, namespace=A, metadata={"f": value})
-            for i, value in enumerate(stored[1:])
-        ]
-    )
-    assert columns.slice(0, 9) != other
+    assert laid_out(stored[:9]) != laid_out(stored[1:])
 
 
 def secretive(ordinal: int) -> CatalogRow:

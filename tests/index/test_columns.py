@@ -92,6 +92,15 @@ def test_an_owner_may_have_several_rows() -> None:
     assert column.rows_of([]).tolist() == []
 
 
+def test_ordinals_beyond_all_owners_have_no_first_row() -> None:
+    """first_rows gives -1 for ordinals that the column never heard of, an empty one too."""
+    column = VectorColumn(4)
+    assert column.first_rows(np.array([0, 7])).tolist() == [-1, -1]
+    codes, scales = quantize(clustered(2, 4))
+    column.append(codes, scales, [1, 1])
+    assert column.first_rows(np.array([1, 0, 1_000_000])).tolist() == [0, -1, -1]
+
+
 def test_erased_rows_hold_nothing() -> None:
     """After zero, codes and scale are zero, nobody owns the row, and its score is 0."""
     column = filled(clustered(10, 4))

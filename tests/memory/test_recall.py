@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -167,6 +168,26 @@ def test_spread_and_neighbours_stay_in_the_scope(mimir: Mimir) -> None:
     hits = mimir.recall("cat", k=500, where={"n": 1})
     assert first in {hit.id for hit in hits}
     assert {hit.memory.metadata["n"] for hit in hits} == {1}
+
+
+@pytest.mark.parametrize("day", [dt.date(2024, 5, 31), "2024-05-31"])
+def test_a_day_as_end_is_meant_whole(mimir: Mimir, day: dt.date | str) -> None:
+    """A range up to a day holds its last moment, and nothing of the next."""
+    last = mimir.remember("cat", time="2024-05-31T23:59:59.999999")
+    mimir.remember("cat", time="2024-06-01")
+    for since in (None, day):
+        assert [hit.id for hit in mimir.recall("cat", since=since, until=day)] == [last]
+    midnight = dt.datetime(2024, 5, 31, tzinfo=dt.UTC)
+    assert mimir.recall("cat", until=midnight) == []
+    assert mimir.forget(until=day).ids == (last,)
+
+
+def test_a_turn_of_stop_words_is_found_by_its_words(mimir: Mimir) -> None:
+    """Also where somebody says it, whose name is a term of its own; and by that name."""
+    said = mimir.remember("To be or not to be", metadata={"speaker": "Hamlet"})
+    mimir.remember("Who is there?", metadata={"speaker": "Bernardo"})
+    for query in ("to be or not to be", "Hamlet"):
+        assert [hit.id for hit in mimir.recall(query, mode="lexical")] == [said]
 
 
 def test_one_memory_is_found_by_every_mode(mimir: Mimir) -> None:

@@ -1,1 +1,1 @@
-"""Tests of the block stores; `conformance` and `faults` are for reuse."""
+"""Tests of the block stores; `conformance`, `faults` and `memory` are for reuse."""

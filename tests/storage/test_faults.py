@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mimir_core.storage import BlockStore, MemoryBlockStore, SqliteBlockStore
+from mimir_core.storage import BlockStore, SqliteBlockStore
 
 from .blocks import PREAMBLE, block
 from .faults import Countdown, FaultError, fail, steps_of
+from .memory import MemoryBlockStore
 from .worker import NEW, OLD, operate, run_worker
 
 STEPS = [

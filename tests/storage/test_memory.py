@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mimir_core.storage import MemoryBlockStore
-
 from .conformance import BlockStoreConformance, Engine
+from .memory import MemoryBlockStore
 
 
 class MemoryEngine:

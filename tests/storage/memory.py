@@ -1,4 +1,4 @@
-"""A block store in memory: the protocol with nothing else around it, for tests."""
+"""A block store in memory: the protocol with nothing else around it."""
 
 from __future__ import annotations
 
