@@ -20,6 +20,7 @@ from mimir_core.errors import (
     MimirError,
     NotSerializable,
     ScrubPending,
+    VaultClosed,
 )
 from mimir_core.intake import (
     DEFAULT_NAMESPACE,
@@ -131,6 +132,8 @@ class Mimir(Lookup):
         Raises:
             InputError: for bad input; nothing was written.
             SpaceMismatch: the namespace holds vectors of another model; nothing was written.
+            VectorsLost: it may hold some that are damaged, or the block is that takes new ones;
+                nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: stored, but the value it superseded is not yet scrubbed.
         """
@@ -148,6 +151,9 @@ class Mimir(Lookup):
         Args:
             items: What to remember.
             progress: Called with (done, all) after each transaction.
+
+        Raises:
+            As `remember`; of several transactions the earlier ones are kept.
         """
         batch, memories = self._checked(items)
         ids: list[str] = []
@@ -157,6 +163,8 @@ class Mimir(Lookup):
                 ids += [id_.hex() for id_ in self._vault.append(memories[piece], vectors)]
             except ScrubPending as error:  # stored all the same: the rest must be stored too
                 pending = error
+            finally:
+                self._scopes.clear()  # it holds copies of vectors, superseded ones too
             if progress is not None:
                 progress(min(piece.stop, len(batch)), len(batch))
         if pending is not None:
@@ -205,8 +213,10 @@ class Mimir(Lookup):
             for piece, part in embedded_batches(batch, self._embedder)
             if part is not None
         ]
-        self._scopes.clear()
-        return [id_.hex() for id_ in self._vault.append(memories, joined(vectors), pick)]
+        try:
+            return [id_.hex() for id_ in self._vault.append(memories, joined(vectors), pick)]
+        finally:
+            self._scopes.clear()  # it holds copies of vectors
 
     def _checked(self, items: Iterable[Item]) -> tuple[list[Item], list[NewMemory]]:
         if not isinstance(items, Iterable):
@@ -247,11 +257,11 @@ class Mimir(Lookup):
             namespace: Where to look; `descendants` includes the namespaces below it.
             thread: Only this thread.
             where: A filter over metadata; see `compile_filter`.
-            since, until: Only memories of this time, both ends included.
+            since, until: Only memories of this time, both ends included; a day is meant whole.
             neighbours: How many turns before and after each hit to bring along.
             spread: How strongly scores spread along threads in a hybrid recall; 0 not at all.
             diversity: From 0 to 1: how much likeness to better hits counts against a memory
-                (maximal marginal relevance).
+                (maximal marginal relevance), by vectors, so not in a lexical recall.
             recency: The newest candidate's score grows by this share of itself, an older one's by
                 half of that with each half-life.
             half_life_days: After how many days recency counts half.
@@ -273,6 +283,7 @@ class Mimir(Lookup):
             diversity=diversity, recency=recency, half_life_days=half_life_days,
             importance=importance, balance=balance,
         )  # fmt: skip
+        self._vault.check_process()  # a forked child must not wait for another thread's turn
         with self._turn:
             space = direction = None
             if wanted.dense:
@@ -316,6 +327,7 @@ class Mimir(Lookup):
         Raises:
             InvalidArgument: nothing selects anything, or an id is given twice.
             NotFound: an id or key is unknown; nothing was erased.
+            VectorsLost: a vector to be erased lies in a block damaged since; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         conditions = {"thread": thread, "where": where, "since": since, "until": until}
@@ -337,8 +349,10 @@ class Mimir(Lookup):
         return Forgotten(tuple(found), dry_run)
 
     def _erase(self, pick: Pick) -> None:
-        self._scopes.clear()  # it holds copies of vectors
-        self._vault.erase(pick)
+        try:
+            self._vault.erase(pick)
+        finally:
+            self._scopes.clear()  # it holds copies of vectors
 
     # Keeping
 
@@ -358,7 +372,12 @@ class Mimir(Lookup):
         self._vault.checkpoint(progress)
 
     def reembed(self, progress: Progress | None = None) -> int:
-        """Embeds memories whose vectors were lost to damage; returns how many."""
+        """Embeds memories whose vectors were lost to damage; returns how many.
+
+        Raises:
+            VectorsLost: nothing was written: another model's embedder has to do its part first.
+            ScrubPending: done, but what the damaged blocks held still stands in the journal.
+        """
         return reembed(self._vault, self._embedder, progress)
 
     def change_passphrase(
@@ -369,7 +388,9 @@ class Mimir(Lookup):
 
     def close(self) -> None:
         """Writes the views, empties the journal, wipes the keys. A second call does nothing."""
-        self._scopes.clear()
+        with suppress(VaultClosed):  # a forked child must not wait for another thread's lock
+            self._vault.check_process()
+            self._scopes.clear()
         self._vault.close()
 
     lock = close

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import RLock
 
 import numpy as np
 import numpy.typing as npt
 
 from mimir_core.embedding import VectorSpace
-from mimir_core.errors import NotFound, SpaceMismatch, VectorsLost
+from mimir_core.errors import NotFound, VectorsLost
 from mimir_core.index.moments import Population
 from mimir_core.intake import space_digest
 from mimir_core.scope import Scope
 from mimir_core.vault.layout import Root
-from mimir_core.vault.space import SpaceState
+from mimir_core.vault.space import SpaceState, check_model
 from mimir_core.vault.state import State
 
 Mask = npt.NDArray[np.bool_]
@@ -42,32 +43,41 @@ class Searched:
 
 
 class ScopeCache:
-    """The last few scopes of the newest state. Callers hold the vault's lock.
+    """The last few scopes of the newest state. Thread-safe.
 
     A commit of any process drops all of them, with the vectors they hold copies of.
     """
 
     def __init__(self) -> None:
+        self._lock = RLock()
         self._of: tuple[State, Root] | None = None
         self._scopes: OrderedDict[tuple[Scope, VectorSpace], Searched] = OrderedDict()
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._of = None
-        self._scopes.clear()
+        with self._lock:
+            self._of = None
+            self._scopes.clear()
 
     def get(self, state: State, scope: Scope, space: VectorSpace | None) -> Searched:
         """What the scope holds; without a vector space, only what needs none.
 
+        Callers hold the vault's lock, as the state asks.
+
         Raises:
-            VectorsLost: vectors of this space are damaged.
+            VectorsLost: vectors of this space are damaged, or the scope's may be those of another
+                one that are.
             SpaceMismatch: the scope holds vectors of another one.
         """
-        if self._of is None or self._of[0] is not state or self._of[1] is not state.root:
-            self.clear()
-            self._of = state, state.root
-        if space is None or not scope.lasting:
-            return _searched(state, scope, space)
+        with self._lock:
+            if self._of is None or self._of[0] is not state or self._of[1] is not state.root:
+                self.clear()
+                self._of = state, state.root
+            if space is None or not scope.lasting:
+                return _searched(state, scope, space)
+            return self._kept(state, scope, space)
+
+    def _kept(self, state: State, scope: Scope, space: VectorSpace) -> Searched:
         known = scope, space
         found = self._scopes.get(known)
         if found is None:
@@ -83,8 +93,8 @@ def _searched(state: State, scope: Scope, space: VectorSpace | None) -> Searched
     mask = scope.mask(state)
     count = int(np.count_nonzero(mask))
     everything = count == int(np.count_nonzero(state.catalog.live))
-    if space is not None and any(o.owns_any(mask) for o in state.spaces if o is not held):
-        raise SpaceMismatch("the vectors to search were made by another model")
+    if space is not None:
+        check_model(state.spaces, [other for other in state.spaces if other is not held], mask)
     dense = None if held is None else _dense(held, mask, everything)
     return Searched(mask, count, everything, dense)
 

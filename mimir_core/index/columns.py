@@ -198,7 +198,9 @@ class VectorColumn:
         if not len(ordinals) or ordinals.max() < len(self._first):
             return self._first[ordinals]
         known = ordinals < len(self._first)
-        return np.where(known, self._first[np.where(known, ordinals, 0)], -1)
+        found = np.full(len(ordinals), -1, np.int64)
+        found[known] = self._first[ordinals[known]]
+        return found
 
     def rows_of(self, ordinals: ArrayLike) -> Rows:
         """The rows that these ordinals own, ascending; none for an ordinal without rows."""

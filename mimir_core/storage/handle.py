@@ -40,7 +40,7 @@ class BlockStoreHandle(ABC):
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._closed = False
-        self._readers = 0
+        self._reading = False
         self._writing = False
         _handles.add(self)
 
@@ -93,15 +93,21 @@ class BlockStoreHandle(ABC):
         """See BlockStore."""
         with self._lock:
             self._check_open()
-            if not self._in_transaction():
-                self._begin_reading()
-            self._readers += 1
+            if self._in_transaction():  # whoever began it ends it
+                yield
+                return
             try:
+                self._end()
+                self._begin_reading()
+                self._reading = True
                 yield
             finally:
-                self._readers -= 1
-                if not self._in_transaction():
+                self._reading = False
+                try:
                     self._end()
+                except BaseException:  # see "Signals" below
+                    self._end()
+                    raise
 
     @contextmanager
     def writing(self, timeout: float) -> Iterator[None]:
@@ -109,12 +115,18 @@ class BlockStoreHandle(ABC):
         with self._locked(timeout) as remaining:
             if self._in_transaction():
                 raise InvalidArgument("writing() inside another transaction of this handle")
-            self._begin_writing(remaining)
-            self._writing = True
             try:
+                self._end()
+                self._begin_writing(remaining)
+                self._writing = True
                 yield
             finally:
-                self._end_writing()
+                self._writing = False
+                try:
+                    self._end()
+                except BaseException:  # see "Signals" below
+                    self._end()
+                    raise
 
     def root_tag(self) -> bytes:
         """See BlockStore."""
@@ -147,14 +159,15 @@ class BlockStoreHandle(ABC):
         preamble: bytes | None = None,
     ) -> None:
         """See BlockStore."""
-        with self._lock:
-            self._check_open()
-            with nullcontext() if self._writing else self.writing(PATIENCE):
-                try:
-                    self._write(writes, expected_root_tag, preamble)
-                    self._commit()
-                finally:
-                    self._end_writing()
+        within = owns(self._lock) and self._writing
+        with nullcontext() if within else self.writing(PATIENCE):
+            try:
+                self._check_open()
+                self._write(writes, expected_root_tag, preamble)
+                self._commit()
+            finally:
+                self._writing = False
+                self._end()
 
     def scrub(self, timeout: float) -> None:
         """See BlockStore."""
@@ -194,13 +207,8 @@ class BlockStoreHandle(ABC):
         if preamble is not None:
             self._put_preamble(preamble)
 
-    def _end_writing(self) -> None:
-        if self._writing:
-            self._writing = False
-            self._end()
-
     def _in_transaction(self) -> bool:
-        return self._writing or self._readers > 0
+        return self._reading or self._writing
 
     def _check_open(self) -> None:
         if self._closed:
@@ -211,18 +219,33 @@ class BlockStoreHandle(ABC):
         """Hold the handle's lock; gives the seconds of `timeout` that are left."""
         deadline = time.monotonic() + min(max(timeout, 0.0), LONGEST_WAIT)
         lock = self._lock  # a child forked in here gets another one
-        if not lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
-            raise VaultBusy("another thread is using this handle")
+        owned, taken = owns(lock), False
         try:
+            if not lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+                raise VaultBusy("another thread is using this handle")
+            taken = True
             self._check_open()
             yield max(deadline - time.monotonic(), 0.0)
         finally:
-            lock.release()
+            if taken or (not owned and owns(lock)):  # see "Signals" below
+                lock.release()
+
+
+# Signals. A signal's handler, Ctrl-C's among them, may raise wherever a call returns or a function
+# begins: right after a transaction began or a lock was taken, or before either is given back. So
+# what a call gives back lies inside the `try` that gives it back, and is tried once more. Two
+# exceptions in a row can still leave a transaction open, until the next one of this handle begins;
+# one inside `contextlib` itself leaves it, and the lock, until its traceback is let go.
+
+
+def owns(lock: threading.RLock) -> bool:
+    """Whether this thread holds the lock."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]  # what `Condition` asks, untyped
 
 
 # Forks. A child inherits an engine's belief in locks that it does not hold, and a store that it
-# opens anew would share that belief: measured with SQLite, the parent's close then removed the
-# journal under the child, and the child's acknowledged commit was lost. So a fork waits until no
+# opens anew would share that belief: under SQLite the parent's close then removes the journal that
+# the child commits to, and what the child was told is durable is lost. So a fork waits until no
 # thread is inside a handle, and the child lets go of every inherited one before it can open its
 # own (https://www.sqlite.org/howtocorrupt.html, section 2.6).
 

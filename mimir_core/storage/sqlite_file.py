@@ -20,6 +20,7 @@ from mimir_core.errors import (
     NotAVault,
     StorageFailed,
     VaultBusy,
+    VaultClosed,
     VaultDamaged,
     VaultError,
     VaultExists,
@@ -78,6 +79,10 @@ def run(
         if isinstance(failure, VaultDamaged):
             _forget_pages(cursor)
         raise failure from error
+    except BaseException:  # a signal's handler raised: rows left unread would hold a snapshot
+        with contextlib.suppress(*_FAILURES):
+            cursor.fetchall()
+        raise
 
 
 def _forget_pages(cursor: sqlite3.Cursor) -> None:
@@ -260,6 +265,8 @@ def _typed(error: Exception) -> VaultError:
     if code is not None:
         kind, message = _BY_CODE.get(code & 0xFF, (StorageFailed, "reading or writing failed"))
         return kind(f"{message} ({getattr(error, 'sqlite_errorname', code)})")
+    if isinstance(error, sqlite3.ProgrammingError):  # a signal's handler closed it meanwhile
+        return VaultClosed("the block store is closed")
     if isinstance(error, UnicodeError | OverflowError):
         return VaultDamaged("the file's structure is damaged")
     return StorageFailed("reading or writing failed")

@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mimir_core.errors import MimirError, VaultBusy
+from mimir_core.errors import LimitExceeded, MimirError, VaultBusy, VaultClosed
+from mimir_core.storage.handle import owns
 from mimir_core.vault.edit import Edit
 from mimir_core.vault.layout import Root, Stream
 from mimir_core.vault.segment import SEGMENT_NODES
@@ -38,11 +39,10 @@ class Checkpointer:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._running = threading.Lock()
+        self._running = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
-        self._settled = threading.Event()
-        self._settled.set()
+        self._attaching = threading.Lock()
 
     def attach_graphs(self) -> None:
         """Attaches stored graphs in the background; builds those that are missing."""
@@ -61,17 +61,19 @@ class Checkpointer:
                             if graph is not None:
                                 space.attach(graph)
                     finally:
-                        self._settled.set()
+                        self._attaching.release()
                     for space, _ in work:
                         if space.view.wants_graph:
                             space.view.extend(self._unless_closing)
 
-            self._settled.clear()
-            self._start(attach)
+            self._attaching.acquire()
+            if not self._start(attach):
+                self._attaching.release()
 
     def settle(self) -> None:
         """Waits until stored graphs are attached: one that an erasure overtakes does not fit."""
-        self._settled.wait()
+        with self._attaching:  # an event that is interrupted as it waits may never wait again
+            pass
 
     def consider(self, state: State) -> None:
         """Starts a checkpoint in the background if the log's tail has grown long."""
@@ -89,16 +91,26 @@ class Checkpointer:
             self._write()
 
     def close(self) -> None:
-        """Stops what is being built in the background, then writes what is ready."""
+        """Stops what is being built in the background, then writes what is ready.
+
+        In a signal's handler it does neither: the call that it interrupts may hold what the
+        background waits for, and be in the middle of the same work.
+        """
         self._closing.set()
-        if self._thread is not None:
+        if self._vault.entered or owns(self._running):
+            return
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
-        with self._running, suppress(VaultBusy):  # whoever writes instead writes the views
+        with self._running, suppress(VaultBusy, VaultClosed):  # whoever came first writes the views
             self._write()
 
-    def _start(self, work: Callable[[], None]) -> None:
+    def _start(self, work: Callable[[], None]) -> bool:
+        """Works in the background, unless it is at work already; False if no thread is to be had.
+
+        The views are then as they were: searches are exact, and the next checkpoint writes them.
+        """
         if self._thread is not None and self._thread.is_alive():
-            return
+            return True
 
         def quietly() -> None:
             try:
@@ -109,7 +121,11 @@ class Checkpointer:
                 _LOG.warning("background checkpoint failed: %s", type(error).__name__)
 
         self._thread = threading.Thread(target=quietly, name="mimir-checkpoint", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            return False
+        return True
 
     def _unless_closing(self, done: int, total: int) -> None:
         if self._closing.is_set():
@@ -139,10 +155,19 @@ class Checkpointer:
 
 
 def _stage_segments(state: State, edit: Edit) -> Root:
-    """Stages every segment that is missing, damaged or has grown."""
-    nodes = state.root.nodes
-    for number in range(state.valid_segments // SEGMENT_NODES, -(-nodes // SEGMENT_NODES)):
-        stage_segment(state, edit, number, min(nodes, (number + 1) * SEGMENT_NODES), set())
+    """Stages every segment that is missing or has grown; all of them where one is damaged.
+
+    What is too large for a segment stays in the log's tail, with all that comes after it.
+    """
+    nodes, valid = state.root.nodes, state.valid_segments
+    if valid < state.root.covered:
+        edit.drop_all(Stream.SEGMENTS)  # nobody knows which blocks the damaged one had
+        valid = 0
+    for number in range(valid // SEGMENT_NODES, -(-nodes // SEGMENT_NODES)):
+        try:
+            stage_segment(state, edit, number, min(nodes, (number + 1) * SEGMENT_NODES), set())
+        except LimitExceeded:
+            return replace(state.root, covered=number * SEGMENT_NODES)
     return replace(state.root, covered=nodes)
 
 

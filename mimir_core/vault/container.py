@@ -232,7 +232,8 @@ class Container:
 
     def _index(self) -> None:
         count = self.root.blocks
-        used = self._map["stream"][:count] != Stream.FREE
+        # A plain number: NumPy asks an enum for attributes, and drops what a signal raises there.
+        used = self._map["stream"][:count] != int(Stream.FREE)
         addresses = _addresses(self._map[:count][used])
         self._numbers = dict(zip(addresses, np.flatnonzero(used).tolist(), strict=True))
         self._free = np.flatnonzero(~used).tolist()

@@ -23,6 +23,10 @@ class Edit:
         self._container = container
         self._blocks: dict[Address, bytearray] = {}
         self._drops: set[Address] = set()
+        self.log_end: bytes | None = None
+        """What the log's last block will hold, if the log grows."""
+        self.replaces = False
+        """Whether a damaged block goes, in which what was forgotten may stand."""
 
     def write(self, stream: int, index: int, offset: int, data: bytes) -> None:
         """Writes into a block, which grows with zeros as far as it must."""
@@ -34,6 +38,7 @@ class Edit:
     def replace(self, stream: int, index: int) -> None:
         """Starts a block afresh, without reading what it held."""
         self._blocks[stream, index] = bytearray()
+        self.replaces = True
 
     def append_log(self, size: int, data: bytes) -> int:
         """Appends to a log of `size` bytes; returns its new size."""
@@ -42,6 +47,7 @@ class Edit:
             index, offset = divmod(size + position, CONTENT_SIZE)
             piece = data[position : position + CONTENT_SIZE - offset]
             self.write(Stream.LOG, index, offset, piece)
+            self.log_end = bytes(self._block(Stream.LOG, index))
             position += len(piece)
         return size + len(data)
 
@@ -99,6 +105,10 @@ class Edit:
             if not self._container.has(stream, index):
                 return
             self._drops.add((stream, index))
+
+    def drop_all(self, stream: int) -> None:
+        """Frees every block of a stream, but for those that are put afterwards."""
+        self._drops.update((stream, index) for index in self._container.indexes(stream))
 
     def commit(self, root: Root, preamble: bytes | None = None) -> None:
         """Commits everything with `root`; see `Container.commit`."""

@@ -60,6 +60,11 @@ class Space:
     graph_size: int = 0
     graph_key: bytes = field(default=NO_KEY, repr=False)
 
+    def continues(self, old: Space) -> bool:
+        """Whether this may be a later state of the same space."""
+        same = (self.digest, self.dimension) == (old.digest, old.dimension)
+        return same and self.rows >= old.rows
+
     def encode(self) -> bytes:
         graph = (self.graph_rows, self.graph_size, self.graph_key)
         return _SPACE.pack(self.digest, self.dimension, _COSINE, _INT8, self.rows, *graph)
@@ -96,6 +101,18 @@ class Root:
     slot_kinds: bytes = bytes(SLOTS)
     spaces: tuple[Space, ...] = ()
     pages: tuple[MapPage, ...] = ()
+
+    def continues(self, old: Root) -> bool:
+        """Whether this may be a later state than `old`: what only grows has not shrunk."""
+        kept = zip(old.spaces, self.spaces, strict=False)
+        return (
+            self.commits > old.commits
+            and self.log_size >= old.log_size
+            and self.nodes >= old.nodes
+            and self.erased >= old.erased
+            and len(self.spaces) >= len(old.spaces)
+            and all(now.continues(was) for was, now in kept)
+        )
 
     def encode(self) -> bytes:
         head = _HEAD.pack(

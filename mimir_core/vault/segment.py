@@ -15,7 +15,9 @@ from mimir_core.index.catalog_columns import CatalogColumns, FieldColumn
 from mimir_core.index.terms import TermColumns
 
 SEGMENT_NODES = 1024
-SEGMENT_PARTS = 256
+SEGMENT_PARTS = 16_384
+"""Blocks a segment may take, 266 MB: terms of a thousand long documents are a few megabytes."""
+
 _CATALOG_ARRAYS = {
     "prefix": "<u8",
     "size": "<u4",

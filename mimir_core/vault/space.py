@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
 import numpy as np
 import numpy.typing as npt
 
 from mimir_core.crypto.aead import OpenFailed
 from mimir_core.crypto.graph import open_graph, seal_graph
-from mimir_core.errors import VaultDamaged
+from mimir_core.errors import SpaceMismatch, VaultDamaged, VectorsLost
 from mimir_core.index.columns import ERASED, VectorColumn
 from mimir_core.index.graph import GraphState
 from mimir_core.index.vectors import VectorView
@@ -18,6 +21,7 @@ Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 Scales = npt.NDArray[np.float32]
 Owners = npt.NDArray[np.uint32]
+Mask = npt.NDArray[np.bool_]
 VectorRows = tuple[Codes, Scales, Owners]
 
 
@@ -30,31 +34,46 @@ class SpaceState:
         self.column = VectorColumn(dimension)
         self.view = VectorView(self.column)
         self.lost_blocks: list[int] = []
-        """Indexes of vector blocks that are not authentic; their rows count as erased."""
+        """Indexes of vector blocks that are not authentic, or hold rows that nobody may own; what
+        cannot be read and what nobody may own counts as erased."""
         self.graph_lost = False
         """Whether the stored graph cannot be used, so that the next checkpoint replaces it."""
 
-    def follow(self, container: Container, space: Space) -> None:
-        """Reads the rows that the root has and this column has not."""
-        first = len(self.column)
-        if first >= space.rows:
-            return
-        per_block = vector_rows(self.dimension)
-        indexes = range(first // per_block, -(-space.rows // per_block))
-        room = len(indexes) * per_block
-        codes = np.empty((room, self.dimension), np.int8)
-        scales, owners = np.empty(room, np.float32), np.empty(room, np.uint32)
-        for number, index in enumerate(indexes):
-            at = slice(number * per_block, (number + 1) * per_block)
-            codes[at], scales[at], owners[at] = self._rows(container, index)
-        start = indexes.start * per_block
-        wanted = slice(first - start, space.rows - start)
-        self.column.append(codes[wanted], scales[wanted], owners[wanted])
+    def follow(
+        self, container: Container, space: Space, live: Mask, changed: Collection[Address] = ()
+    ) -> SpaceState:
+        """The space with the rows that the root has and this column has not.
 
-    def mended(self, changed: set[Address]) -> None:
-        """Takes note that another process wrote these blocks."""
-        stream = Stream.VECTORS + self.number
-        self.lost_blocks = [i for i in self.lost_blocks if (stream, i) not in changed]
+        All of it is read anew where another process wrote a block that is lost here, or gave new
+        rows to memories that have some here: damage was repaired that one of the two never saw.
+
+        Args:
+            live: Which nodes may own vectors, bool [nodes].
+            changed: What other processes wrote since.
+        """
+        first = len(self.column)
+        if any((self._stream, index) in changed for index in self.lost_blocks):
+            return self.anew(container, space, live)
+        if first < space.rows and self._append(container, space, live) and first:
+            return self.anew(container, space, live)
+        return self
+
+    def anew(self, container: Container, space: Space, live: Mask) -> SpaceState:
+        """The same space, read from its first row."""
+        return SpaceState(self.number, self.dimension).follow(container, space, live)
+
+    def reread(self, container: Container, space: Space, live: Mask) -> SpaceState:
+        """The space read anew if a lost block opens now; else itself, with all that do not open."""
+        unreadable = set()
+        for index in range(-(-space.rows // vector_rows(self.dimension))):
+            try:
+                self._read(container, index)
+            except VaultDamaged:
+                unreadable.add(index)
+        if not unreadable.issuperset(self.lost_blocks):
+            return self.anew(container, space, live)
+        self.lost_blocks = sorted(unreadable)
+        return self
 
     def erase(self, ordinals: Rows) -> None:
         """Takes the rows of these nodes out of column and index."""
@@ -63,7 +82,7 @@ class SpaceState:
             self.column.zero(rows)
             self.view.removed(rows)
 
-    def owns_any(self, mask: npt.NDArray[np.bool_]) -> bool:
+    def owns_any(self, mask: Mask) -> bool:
         """Whether any of the nodes in a mask, bool [nodes], has a vector here."""
         owners = self.column.owners
         return bool(mask[owners[owners < len(mask)]].any())  # an erased row has no owner
@@ -71,6 +90,17 @@ class SpaceState:
     def rows_of(self, ordinals: Rows) -> Rows:
         """The rows that these nodes own."""
         return self.column.rows_of(ordinals)
+
+    def lost_rows(self, container: Container, staying: Mask) -> Rows:
+        """Rows of lost blocks whose memories do not stay, as far as they can be read by now."""
+        found = [np.empty(0, np.int64)]
+        for index in self.lost_blocks:
+            with suppress(VaultDamaged):
+                _, _, owners = self._read(container, index)
+                known = owners[: len(self.column) - index * len(owners)]
+                doomed = (known != ERASED) & ~_among(known, staying)
+                found.append(index * len(owners) + np.flatnonzero(doomed))
+        return np.concatenate(found)
 
     def sealed_graph(self) -> tuple[bytes, bytes, int] | None:
         """The index's graph as (key, sealed bytes, rows covered); None while there is none."""
@@ -100,16 +130,103 @@ class SpaceState:
         except VaultDamaged:
             self.graph_lost = True
 
-    def _rows(self, container: Container, index: int) -> VectorRows:
-        rows, dimension = vector_rows(self.dimension), self.dimension
+    @property
+    def _stream(self) -> int:
+        return Stream.VECTORS + self.number
+
+    def _append(self, container: Container, space: Space, live: Mask) -> bool:
+        """Reads the rows from the column's end on; returns whether some contradict the others."""
+        first, per_block = len(self.column), vector_rows(self.dimension)
+        blocks = range(first // per_block, -(-space.rows // per_block))
+        start = blocks.start * per_block
+        wanted = slice(first - start, space.rows - start)
+        codes, scales, owners = self._blocks(container, blocks)
+        codes, scales, owners = codes[wanted], scales[wanted], owners[wanted]
+        strays = self._strays(owners, live)
+        codes[strays], scales[strays], owners[strays] = 0, 0, ERASED
+        self.column.append(codes, scales, owners)
+        blocks_of_strays = ((first + strays) // per_block).tolist()
+        self.lost_blocks = sorted({*self.lost_blocks, *blocks_of_strays})
+        return len(strays) > 0
+
+    def _blocks(self, container: Container, blocks: range) -> VectorRows:
+        """The rows of these blocks, one after the other."""
+        per_block = vector_rows(self.dimension)
+        room = len(blocks) * per_block
+        codes = np.empty((room, self.dimension), np.int8)
+        scales, owners = np.empty(room, np.float32), np.empty(room, np.uint32)
+        for number, index in enumerate(blocks):
+            at = slice(number * per_block, (number + 1) * per_block)
+            codes[at], scales[at], owners[at] = self._found(container, index)
+        return codes, scales, owners
+
+    def _strays(self, owners: Owners, live: Mask) -> Rows:
+        """Which rows nobody may own: their memory is gone, or has others before them.
+
+        Args:
+            owners: Of rows that follow the column's last.
+        """
+        begins = np.ones(len(owners), np.bool_)
+        begins[1:] = owners[1:] != owners[:-1]
+        heads = np.flatnonzero(begins & _among(owners, live))
+        heads = heads[np.unique(owners[heads], return_index=True)[1]]
+        heads = heads[self.column.first_rows(owners[heads].astype(np.int64)) < 0]
+        proper = np.zeros(len(owners), np.bool_)
+        proper[heads] = True
+        run = np.cumsum(begins) - 1
+        return np.flatnonzero((owners != ERASED) & ~proper[begins][run])
+
+    def _found(self, container: Container, index: int) -> VectorRows:
+        """A block's rows; those of a lost one are nobody's."""
         try:
-            block = container.read(Stream.VECTORS + self.number, index)
+            return self._read(container, index)
         except VaultDamaged:
             self.lost_blocks.append(index)
-            block = bytes(rows * (dimension + 4)) + np.full(rows, ERASED, "<u4").tobytes()
-        block = block.ljust(rows * (dimension + 8), b"\0")
+            rows, dimension = vector_rows(self.dimension), self.dimension
+            nobody = np.full(rows, ERASED, np.uint32)
+            return np.zeros((rows, dimension), np.int8), np.zeros(rows, np.float32), nobody
+
+    def _read(self, container: Container, index: int) -> VectorRows:
+        """A block's rows as they are stored. Raises VaultDamaged."""
+        rows, dimension = vector_rows(self.dimension), self.dimension
+        block = container.read(self._stream, index).ljust(rows * (dimension + 8), b"\0")
         return (
             np.frombuffer(block, np.int8, rows * dimension).reshape(rows, dimension),
             np.frombuffer(block, "<f4", rows, rows * dimension),
             np.frombuffer(block, "<u4", rows, rows * (dimension + 4)),
         )
+
+
+def without_vectors(spaces: Iterable[SpaceState], nodes: Mask) -> Mask:
+    """Which of the nodes, bool [nodes], have a vector in none of the spaces."""
+    bare = nodes.copy()
+    for held in spaces:
+        owners = held.column.owners
+        bare[owners[owners < len(bare)]] = False  # an erased row has no owner
+    return bare
+
+
+def check_model(
+    spaces: Iterable[SpaceState], others: Collection[SpaceState], nodes: Mask
+) -> None:
+    """Checks that no vector of the nodes, bool [nodes], is in one of the others among the spaces.
+
+    Raises:
+        SpaceMismatch: some are.
+        VectorsLost: some may have been.
+    """
+    if any(other.owns_any(nodes) for other in others):
+        raise SpaceMismatch("the vectors of these memories were made by another model")
+    lost = any(other.lost_blocks for other in others)
+    if lost and without_vectors(spaces, nodes).any():
+        raise VectorsLost(
+            "vectors of another model are damaged, and may be those of these memories",
+            hint="call `Mimir.reembed()` with the embedder that made them",
+        )
+
+
+def _among(owners: Owners, nodes: Mask) -> Mask:
+    """Which rows are those of the nodes, bool [nodes]."""
+    found = owners < len(nodes)
+    found[found] = nodes[owners[found]]
+    return found

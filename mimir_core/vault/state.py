@@ -7,7 +7,7 @@ the state another process committed. It opens records and never writes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,15 +24,14 @@ from mimir_core.dag import (
 )
 from mimir_core.dag.node import Link, Metadata
 from mimir_core.errors import InvalidArgument, VaultDamaged
-from mimir_core.index.analysis import analyze
 from mimir_core.index.catalog import Catalog, Described
 from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow
 from mimir_core.index.lexical import LexicalIndex
-from mimir_core.index.speech import spoken
+from mimir_core.index.speech import spoken_terms
 from mimir_core.index.terms import TermColumns
 from mimir_core.vault.container import Address, Container
 from mimir_core.vault.edit import read_blob
-from mimir_core.vault.layout import KEY_ENTRIES, Stream
+from mimir_core.vault.layout import KEY_ENTRIES, Root, Stream
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, decode_segment
 from mimir_core.vault.space import SpaceState, VectorRows
 
@@ -75,12 +74,16 @@ class State:
 
     def __init__(self, container: Container) -> None:
         self.container = container
+        self._clear()
+
+    def _clear(self) -> None:
         self.keybook = bytearray()
         self.catalog = Catalog()
         self.lexical = LexicalIndex()
         self.spaces: list[SpaceState] = []
         self._ids: dict[int, bytes] = {}
-        self.root = container.root
+        self.root = self.container.root
+        self._log_end = b""
         self.valid_segments = 0
         """Nodes whose segments are intact; fewer than the root says after damage."""
 
@@ -98,20 +101,29 @@ class State:
         self._load_keybook(range(-(-self.root.nodes // KEY_ENTRIES)))
         self._load_segments()
         self._replay(self._end_of_catalog())
+        self._read_log_end()
         self._follow_spaces()
 
     def follow(self) -> bool:
-        """Applies what other processes committed; returns whether old pages may need scrubbing."""
+        """Applies what other processes committed; returns whether old pages may need scrubbing.
+
+        Where the store does not continue the known state, but holds an older one or one that grew
+        out of it, everything is loaded anew.
+        """
         old = self.root
         changed = self.container.refresh()
         self.root = self.container.root
         if self.root is old:
             return False
+        if not self._continues(old, changed):
+            self.wipe()
+            self._clear()
+            self.load()
+            return True
         self._follow_keybook(changed)
         self._replay(old.log_size)
-        for space in self.spaces:
-            space.mended(changed)
-        self._follow_spaces()
+        self._read_log_end()
+        self._follow_spaces(changed)
         if self.root.covered != old.covered:
             self.valid_segments = self.root.covered
         return (old.erased, old.preamble_digest) != (self.root.erased, self.root.preamble_digest)
@@ -122,6 +134,7 @@ class State:
         keys: bytes,
         erased: Mapping[int, bytes],
         rows: Mapping[int, VectorRows],
+        log_end: bytes | None,
     ) -> None:
         """Takes what this handle has just committed into the views.
 
@@ -131,8 +144,10 @@ class State:
             keys: The new nodes' keybook entries, 32 bytes each.
             erased: The new keybook entry of each erased node.
             rows: The new vector rows of each space, by its number.
+            log_end: What the log's last block holds, if it grew.
         """
         self.root = self.container.root
+        self._log_end = self._log_end if log_end is None else log_end
         self.keybook += keys
         for ordinal, entry in erased.items():
             self.keybook[32 * ordinal : 32 * ordinal + 32] = entry
@@ -140,6 +155,11 @@ class State:
         self._add_spaces()
         for number, (codes, scales, owners) in rows.items():
             self.spaces[number].column.append(codes, scales, owners)
+
+    def reread_vectors(self) -> None:
+        """Looks at every vector block again: some may be damaged since, or readable by now."""
+        found, live = zip(self.spaces, self.root.spaces, strict=True), self.catalog.live
+        self.spaces = [held.reread(self.container, space, live) for held, space in found]
 
     # Reading nodes
 
@@ -192,6 +212,10 @@ class State:
         """Whether the node was forgotten or superseded without history."""
         return not self.catalog.live[ordinal]
 
+    def is_text(self, ordinal: int) -> bool:
+        """Whether a live node holds a text, which is to have a vector. Raises VaultDamaged."""
+        return isinstance(open_payload(self.record(ordinal), self.entry(ordinal)).content, str)
+
     def wipe(self) -> None:
         """Overwrites the node secrets in memory, as far as Python lets us."""
         self.keybook[:] = bytes(len(self.keybook))
@@ -217,6 +241,21 @@ class State:
         if len(self.keybook) != 32 * self.root.nodes:
             raise VaultDamaged("the keybook is shorter than the root says")
 
+    def _continues(self, old: Root, changed: set[Address]) -> bool:
+        """Whether the new root may follow the old one: the log up to there must be unchanged."""
+        last = (old.log_size - 1) // CONTENT_SIZE
+        if not self.root.continues(old) or any(
+            stream == Stream.LOG and index < last for stream, index in changed
+        ):
+            return False
+        if (Stream.LOG, last) not in changed:
+            return True
+        return self.container.read(Stream.LOG, last).startswith(self._log_end)
+
+    def _read_log_end(self) -> None:
+        size = self.root.log_size
+        self._log_end = self.container.read(Stream.LOG, (size - 1) // CONTENT_SIZE) if size else b""
+
     def _follow_keybook(self, changed: set[Address]) -> None:
         indexes = sorted(index for stream, index in changed if stream == Stream.KEYBOOK)
         for index, content in zip(
@@ -229,10 +268,12 @@ class State:
         for number in range(len(self.spaces), len(self.root.spaces)):
             self.spaces.append(SpaceState(number, self.root.spaces[number].dimension))
 
-    def _follow_spaces(self) -> None:
+    def _follow_spaces(self, changed: Collection[Address] = ()) -> None:
         self._add_spaces()
-        for held, space in zip(self.spaces, self.root.spaces, strict=True):
-            held.follow(self.container, space)
+        found, live = zip(self.spaces, self.root.spaces, strict=True), self.catalog.live
+        self.spaces = [
+            held.follow(self.container, space, live, changed) for held, space in found
+        ]
 
     def _load_segments(self) -> None:
         for first in range(0, self.root.covered, SEGMENT_NODES):
@@ -299,7 +340,7 @@ class State:
             return NewNode(record.id, offset, size, link, None, [])
         content = open_payload(record, entry).content
         metadata = open_metadata(record, entry)
-        terms = analyze(spoken(content, metadata.fields)) if isinstance(content, str) else []
+        terms = spoken_terms(content, metadata.fields) if isinstance(content, str) else []
         return NewNode(record.id, offset, size, link, metadata, terms)
 
     def _columns(self, nodes: list[NewNode]) -> CatalogColumns:

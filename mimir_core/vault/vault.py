@@ -24,8 +24,9 @@ from mimir_core.crypto.keys import VaultKeys
 from mimir_core.crypto.preamble import Preamble, change_passphrase, unlock
 from mimir_core.crypto.slots import PassphraseCredential
 from mimir_core.dag.node import DEVICE_SIZE
-from mimir_core.errors import MimirError, NotSerializable, ScrubPending, VaultClosed
+from mimir_core.errors import MimirError, NotSerializable, VaultClosed
 from mimir_core.storage import BlockStore, SqliteBlockStore
+from mimir_core.storage.handle import owns
 from mimir_core.vault.checkpoint import Checkpointer
 from mimir_core.vault.container import Container
 from mimir_core.vault.edit import Edit
@@ -49,8 +50,9 @@ class Vault:
         self._process = os.getpid()
         self._state: State | None = None
         self._closed = False
-        self._scrub_due = True
-        self._scrub_owed = False
+        self._scrub_due = True  # old pages may stand in the journal
+        self._scrub_owed = False  # this handle made them old
+        self._erasing = False  # the transaction in progress does
         self._last_commit = 0.0
         self._idle: threading.Timer | None = None
         self._checkpointer = Checkpointer(self)
@@ -93,9 +95,19 @@ class Vault:
             self._try_scrub()
             self._checkpointer.attach_graphs()
         except BaseException:
-            self._store.close()
+            self._shut()
             raise
         return self
+
+    def check_process(self) -> None:
+        """Raises VaultClosed in a forked child, which shares nothing with the parent's vault."""
+        if self._inherited():
+            raise VaultClosed("the vault was opened by a parent process")
+
+    @property
+    def entered(self) -> bool:
+        """Whether this thread is inside a transaction of the vault."""
+        return owns(self._lock)
 
     # Reading
 
@@ -106,28 +118,42 @@ class Vault:
         Raises:
             VaultClosed, VaultDamaged, VaultBusy, StorageFailed.
         """
-        self._check_process()  # before the lock, which a lost thread may hold for ever
-        with self._lock:
+        with self._guard():
             self._check_open()
+            due = self._scrub_due
             with self._store.reading():
                 yield self._followed()
+            if self._scrub_due and not (due and self._idle):  # new, or no timer waits to try
+                self._try_scrub()
 
     @contextmanager
     def exclusive(self) -> Iterator[State]:
-        """The newest state with the right to commit onto it; `commit` ends the transaction."""
-        with self._locked(), self._store.writing(WRITER_TIMEOUT):
-            yield self._followed()
+        """The newest state with the right to commit onto it; `commit` ends the transaction.
+
+        Raises:
+            ScrubPending: on leaving: committed, but old pages still stand in the journal.
+        """
+        with self._guard():
+            self._check_open()
+            self._erasing = False
+            with self._store.writing(WRITER_TIMEOUT):
+                yield self._followed()
+            self._after_commit()
 
     def commit(
         self, state: State, edit: Edit, staged: Staged, preamble: bytes | None = None
     ) -> None:
         """Commits staged changes, then takes them into the views. Called inside `exclusive`."""
-        edit.commit(staged.root, preamble)
+        owed, self._state = self._scrub_owed, None  # what fails half-way is loaded anew
+        if staged.erased or preamble is not None or edit.replaces:
+            self._erasing = self._scrub_due = self._scrub_owed = True
         try:
-            state.adopt(staged.nodes, staged.keys, staged.erased, staged.rows)
-        except BaseException:
-            self._state = None  # the commit stands: the next call loads what is true
+            edit.commit(staged.root, preamble)
+        except MimirError:  # refused: nothing has changed
+            self._state, self._scrub_owed = state, owed
             raise
+        state.adopt(staged.nodes, staged.keys, staged.erased, staged.rows, edit.log_end)
+        self._state = state
 
     # Changing
 
@@ -143,19 +169,18 @@ class Vault:
             erase: Names what the same transaction erases, in the newest state.
 
         Raises:
-            DuplicateKey, NotFound, LimitExceeded, SpaceMismatch: nothing was written.
+            DuplicateKey, NotFound, LimitExceeded, SpaceMismatch, VectorsLost: nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: written, but what it superseded is not yet scrubbed.
         """
         if erase is not None or any(memory.key is not None for memory in memories):
             self._settle()
-        with self._locked():
+        with self._guard():
             with self.exclusive() as state:
                 edit = Edit(state.container)
                 gone = [] if erase is None else erase(state).tolist()
                 staged = stage_append(state, edit, memories, vectors, gone)
                 self.commit(state, edit, staged)
-            self._after_commit(erasing=bool(staged.erased))
             self._checkpointer.consider(state)
             return [sealed.id for sealed in staged.sealed]
 
@@ -163,19 +188,18 @@ class Vault:
         """Erases the nodes that `select` names in the newest state; returns how many.
 
         Raises:
+            VectorsLost: a vector to be erased lies in a block damaged since; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         self._settle()
-        with self._locked():
-            with self.exclusive() as state:
-                ordinals = {int(o) for o in select(state) if not state.is_erased(int(o))}
-                if ordinals:
-                    edit = Edit(state.container)
-                    staged = Staged(state.root)
-                    stage_erase(state, edit, staged, ordinals)
-                    self.commit(state, edit, staged)
-            self._after_commit(erasing=bool(ordinals))
-            return len(ordinals)
+        with self.exclusive() as state:
+            ordinals = {int(o) for o in select(state) if not state.is_erased(int(o))}
+            if ordinals:
+                edit = Edit(state.container)
+                staged = Staged(state.root)
+                stage_erase(state, edit, staged, ordinals)
+                self.commit(state, edit, staged)
+        return len(ordinals)
 
     def change_passphrase(self, passphrase: str, profile: KdfProfile = KdfProfile.STANDARD) -> None:
         """Wraps the root key for a new passphrase; the old one stops opening this file.
@@ -183,18 +207,16 @@ class Vault:
         Raises:
             ScrubPending: changed, but the old slots still stand in the journal.
         """
-        with self._locked():
-            with self.exclusive() as state:
-                raw, kinds = change_passphrase(
-                    self._store.preamble(),
-                    self._keys,
-                    PassphraseCredential(passphrase),
-                    state.root.slot_kinds,
-                    profile,
-                )
-                root = replace(state.root, slot_kinds=kinds)
-                self.commit(state, Edit(state.container), Staged(root), preamble=raw)
-            self._after_commit(erasing=True)
+        with self.exclusive() as state:
+            raw, kinds = change_passphrase(
+                self._store.preamble(),
+                self._keys,
+                PassphraseCredential(passphrase),
+                state.root.slot_kinds,
+                profile,
+            )
+            root = replace(state.root, slot_kinds=kinds)
+            self.commit(state, Edit(state.container), Staged(root), preamble=raw)
 
     def checkpoint(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Writes segments and graphs, so that the next open is fast, and empties the journal.
@@ -202,13 +224,15 @@ class Vault:
         Args:
             progress: Called with (rows done, rows in all) while a graph is built.
         """
+        self.check_process()
         self._checkpointer.run(progress)
         self._try_scrub()
 
     def close(self) -> None:
         """Checkpoints, scrubs, wipes the keys and closes the file. Idempotent.
 
-        In a forked child it does nothing: the vault is the parent's to close.
+        In a forked child it does nothing: the vault is the parent's to close. In a signal's handler
+        it ends the call that it interrupts, which raises VaultClosed, and writes no checkpoint.
 
         Raises:
             ScrubPending: closed, but what this handle erased still stands in the journal.
@@ -221,11 +245,12 @@ class Vault:
             self._shut()
 
     def _shut(self) -> None:
+        amid = self.entered  # a call, which then says itself what became of it
         with self._lock:
             if self._closed:
                 return
             try:
-                if self._scrub_owed:
+                if self._scrub_owed and not amid:
                     self._scrub(SCRUB_TIMEOUT)
                 else:  # beside others that read it is theirs to empty the journal when they close
                     self._try_scrub()
@@ -249,17 +274,16 @@ class Vault:
         if state is None:
             state = State(Container(self._store, self._keys))
             state.load()
+            self._scrub_due = True  # what others erased before is not known
         elif state.follow():
             self._scrub_due = True
         self._state = state
         return state
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._check_process()  # as in `view`
-        with self._lock:
-            self._check_open()
-            yield
+    def _guard(self) -> threading.RLock:
+        """The lock; a forked child must not wait for it, which a lost thread may hold for ever."""
+        self.check_process()
+        return self._lock
 
     def _check_open(self) -> None:
         if self._closed:
@@ -267,31 +291,28 @@ class Vault:
 
     def _settle(self) -> None:
         """Lets a stored graph be attached before something is erased."""
-        self._check_process()  # a child has not the thread that attaches
+        self.check_process()  # a child has not the thread that attaches
         self._checkpointer.settle()
-
-    def _check_process(self) -> None:
-        if self._inherited():
-            raise VaultClosed("the vault was opened by a parent process")
 
     def _inherited(self) -> bool:
         return os.getpid() != self._process
 
-    def _after_commit(self, *, erasing: bool) -> None:
+    def _after_commit(self) -> None:
         self._last_commit = time.monotonic()
-        self._scrub_when_idle()
-        if erasing:
-            self._scrub_due = self._scrub_owed = True
+        self._scrub_when_idle(IDLE_SECONDS)
+        if self._erasing:
             self._scrub(SCRUB_TIMEOUT)
         elif self._scrub_due:
             self._try_scrub()
 
-    def _scrub_when_idle(self, wait: float = IDLE_SECONDS) -> None:
+    def _scrub_when_idle(self, wait: float) -> None:
         """Empties the journal once nothing was committed for a while; one timer at a time."""
         if self._idle is None and not self._closed:
-            self._idle = threading.Timer(wait, self._on_idle)
-            self._idle.daemon = True
-            self._idle.start()
+            timer = threading.Timer(wait, self._on_idle)
+            timer.daemon = True
+            with suppress(RuntimeError):  # no thread is to be had: the next call tries, or `close`
+                timer.start()
+                self._idle = timer
 
     def _on_idle(self) -> None:
         with self._lock:
@@ -301,8 +322,7 @@ class Vault:
                 return
             if quiet < IDLE_SECONDS:
                 self._scrub_when_idle(IDLE_SECONDS - quiet)
-                return
-            with suppress(MimirError):  # the next commit, open or close tries again
+            else:
                 self._try_scrub()
 
     def _scrub(self, timeout: float) -> None:
@@ -310,5 +330,9 @@ class Vault:
         self._scrub_due = self._scrub_owed = False
 
     def _try_scrub(self) -> None:
-        with self._lock, suppress(ScrubPending):
-            self._scrub(0.0)
+        """Scrubs unless another is in the way, without waiting; never raises."""
+        with self._lock:
+            try:
+                self._scrub(0.0)
+            except MimirError:
+                self._scrub_when_idle(IDLE_SECONDS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
 from mimir_core.dag import Link, Metadata, NodeRecord, open_metadata, read_records, verify_node
 from mimir_core.errors import VaultDamaged
 from mimir_core.vault.checkpoint import Progress
 from mimir_core.vault.container import Container
+from mimir_core.vault.space import without_vectors
 from mimir_core.vault.state import State
 
 
@@ -72,12 +75,23 @@ def _check_views(state: State, ordinal: int, record: NodeRecord, link: Link) -> 
 
 def _verify_vectors(state: State) -> list[str]:
     """Checks who owns the vectors in memory, and that all of them are there."""
-    problems = []
+    problems = _verify_texts(state)
     for space in state.spaces:
         if space.lost_blocks:  # said even if the blocks read well now: recall lacks them
-            problems.append("vectors could not be read, so some memories lack theirs")
+            problems.append("vectors could not be read, or contradict each other")
         owners = space.column.owners
         live = owners[owners != np.uint32(0xFFFFFFFF)]
         if len(live) and (live.max() >= state.root.nodes or not state.catalog.live[live].all()):
             problems.append("a vector belongs to a memory that does not exist")
     return problems
+
+
+def _verify_texts(state: State) -> list[str]:
+    """Checks that every text has a vector, unless it is known that some are lost."""
+    if any(space.lost_blocks for space in state.spaces):
+        return []
+    lacking = 0
+    for ordinal in np.flatnonzero(without_vectors(state.spaces, state.catalog.live)):
+        with suppress(VaultDamaged):  # a record that does not open is reported for itself
+            lacking += state.is_text(int(ordinal))
+    return [f"texts without a vector: {lacking}"] if lacking else []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,12 +23,12 @@ from mimir_core.dag import (
     seal,
 )
 from mimir_core.dag.node import THREAD_SIZE
-from mimir_core.errors import DuplicateKey, LimitExceeded, NotFound, SpaceMismatch
+from mimir_core.errors import DuplicateKey, LimitExceeded, NotFound, VaultDamaged, VectorsLost
 from mimir_core.types import EdgeKind, Namespace
 from mimir_core.vault.edit import Edit, with_length
 from mimir_core.vault.layout import MAX_SPACES, NO_KEY, Root, Space, Stream, vector_rows
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, encode_segment
-from mimir_core.vault.space import SpaceState, VectorRows
+from mimir_core.vault.space import SpaceState, VectorRows, check_model
 from mimir_core.vault.state import NewNode, State
 
 
@@ -47,7 +48,7 @@ class NewMemory:
     terms: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NewVectors:
     """Quantized vectors [m, dim] of a batch in one space; `owners` [m] index into the batch."""
 
@@ -57,7 +58,7 @@ class NewVectors:
     owners: npt.NDArray[np.int64]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Staged:
     """What a commit will add to and take from the views."""
 
@@ -189,7 +190,7 @@ def stage_append(
 def _check_space(
     state: State, namespaces: Iterable[Namespace], vectors: NewVectors, gone: Iterable[int]
 ) -> None:
-    """Raises SpaceMismatch if a namespace would hold vectors of two models."""
+    """Raises SpaceMismatch if a namespace would hold two models' vectors, VectorsLost if it may."""
     model = vectors.digest, vectors.codes.shape[1]
     stored = zip(state.spaces, state.root.spaces, strict=True)
     others = [held for held, space in stored if (space.digest, space.dimension) != model]
@@ -199,8 +200,7 @@ def _check_space(
     for namespace in namespaces:
         mask |= state.catalog.mask(namespace)
     mask[list(gone)] = False
-    if any(held.owns_any(mask) for held in others):
-        raise SpaceMismatch("the namespace's vectors were made by another model")
+    check_model(state.spaces, others, mask)
 
 
 def stage_erase(state: State, edit: Edit, staged: Staged, erased: Iterable[int]) -> None:
@@ -212,9 +212,7 @@ def stage_erase(state: State, edit: Edit, staged: Staged, erased: Iterable[int])
         uid = state.record(ordinal).parts.uid
         staged.erased[ordinal] = node_crypto.erased_secret(state.entry(ordinal), uid)
         edit.set_key(ordinal, staged.erased[ordinal])
-    for number, space in enumerate(state.spaces):
-        for row in space.rows_of(np.array(ordinals, np.int64)):
-            edit.erase_row(number, space.dimension, int(row))
+    _stage_blank_rows(state, edit, ordinals)
     _stage_blank_segments(state, edit, ordinals)
     root = staged.root
     record = ErasureRecord(root.lamport + 1, root.device, tuple(ordinals))
@@ -242,6 +240,26 @@ def without_graph(space: Space) -> Space:
     return replace(space, graph_rows=0, graph_size=0, graph_key=NO_KEY)
 
 
+def _stage_blank_rows(state: State, edit: Edit, ordinals: list[int]) -> None:
+    """Stages the vectors of these nodes as rows of nobody, and what others left in lost blocks."""
+    staying = state.catalog.live.copy()
+    staying[ordinals] = False
+    for space in state.spaces:
+        held = space.rows_of(np.array(ordinals, np.int64))
+        for row in (*held.tolist(), *space.lost_rows(state.container, staying).tolist()):
+            with _repairable():
+                edit.erase_row(space.number, space.dimension, row)
+
+
+@contextmanager
+def _repairable() -> Iterator[None]:
+    """Says of a vector block that cannot be read that there is a repair, unlike for others."""
+    try:
+        yield
+    except VaultDamaged as error:
+        raise VectorsLost("a vector block to be changed is damaged") from error
+
+
 def _stage_blank_segments(state: State, edit: Edit, ordinals: list[int]) -> None:
     segments: dict[int, set[int]] = {}
     for ordinal in ordinals:
@@ -257,6 +275,7 @@ def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -
 
     Raises:
         LimitExceeded: if the vault has no room for vectors of another model.
+        VectorsLost: if the block they go to is damaged.
     """
     if not len(vectors.codes):
         return
@@ -272,7 +291,8 @@ def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -
     rows = spaces[number].rows
     owners = (vectors.owners + first).astype(np.uint32)
     staged.rows[number] = vectors.codes, vectors.scales, owners
-    edit.set_rows(number, rows, *staged.rows[number])
+    with _repairable():
+        edit.set_rows(number, rows, *staged.rows[number])
     spaces[number] = replace(spaces[number], rows=rows + len(vectors.codes))
     staged.root = replace(staged.root, spaces=tuple(spaces))
 

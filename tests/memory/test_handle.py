@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import itertools
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +179,49 @@ def test_eight_threads_share_a_handle(mimir: Mimir, path: Path) -> None:
     with reopen(path) as again:
         assert contents(again) == before
         assert again.verify().ok
+
+
+def test_recalls_beside_forgets_keep_their_scopes_apart(mimir: Mimir) -> None:
+    """What a recall remembers of its scope may be dropped by another thread at any moment."""
+    mimir.remember_many([Item(f"cat {n}", namespace=f"n{n % 20}") for n in range(200)])
+    failures: list[BaseException] = []
+    until = time.monotonic() + 2
+
+    def work(use: Callable[[int], object]) -> None:
+        try:
+            for turn in itertools.takewhile(lambda _: time.monotonic() < until, itertools.count()):
+                use(turn)
+        except BaseException as error:
+            failures.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        uses = [lambda n: mimir.recall("cat", namespace=f"n{n % 20}")] * 2
+        uses.append(lambda _: mimir._scopes.clear())
+        threads = [threading.Thread(target=work, args=(use,)) for use in uses]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failures
+
+
+@pytest.mark.parametrize("change", ["forget", "supersede", "replace"])
+def test_no_scope_keeps_a_vector_that_is_gone(mimir: Mimir, change: str) -> None:
+    """After a memory went, however it did, no recall's scope holds its vector any more."""
+    id_ = mimir.remember("my address", key="home")
+    mimir.recall("address")
+    assert mimir._scopes._scopes
+    if change == "forget":
+        mimir.forget(id_)
+    elif change == "supersede":
+        mimir.remember("new address", key="home")
+    else:
+        mimir.replace([Item("new address")], ids=[id_])
+    assert not mimir._scopes._scopes
 
 
 def _use_inherited(mimir: Mimir, report: Any) -> None:

@@ -124,7 +124,7 @@ def test_each_model_repairs_its_own_vectors(path: Path) -> None:
         with pytest.raises(VectorsLost):
             mimir.recall("cat", namespace="mine")
         assert other.reembed() == 12  # nothing says any more which model a text had
-        with pytest.raises(VectorsLost):
+        with pytest.raises(SpaceMismatch):
             mimir.recall("cat", namespace="mine")
     with create(path.with_name("second.mimir")) as mimir:
         mimir.remember_many([Item(f"cat {n}", namespace="mine") for n in range(5)])

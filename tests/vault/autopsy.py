@@ -22,6 +22,7 @@ from mimir_core.dag import NodeRecord, read_records
 from mimir_core.errors import MimirError
 from mimir_core.index.graph import GraphState
 from mimir_core.vault.layout import Root, Stream
+from mimir_core.vault.segment import SEGMENT_PARTS
 
 from .worker import run_worker
 
@@ -77,8 +78,9 @@ def inflated(contents: list[Content]) -> Iterator[bytes]:
     """What segments inflate to, as far as they do, whichever versions of their parts lie about."""
     parts = [(index, content) for stream, index, content in contents if stream == Stream.SEGMENTS]
     for first, head in parts:
-        if first % 256 == 0:
-            rest = b"".join(content for index, content in sorted(parts) if 0 < index - first < 256)
+        if first % SEGMENT_PARTS == 0:
+            others = sorted(part for part in parts if 0 < part[0] - first < SEGMENT_PARTS)
+            rest = b"".join(content for _, content in others)
             yield _inflate(head[4:])
             yield _inflate(head[4:] + rest)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -13,12 +16,17 @@ from mimir_core import Item, Mimir
 from mimir_core.crypto.preamble import SLOT_COUNT
 from mimir_core.errors import NotFound, ScrubPending
 from mimir_core.index.columns import quantize
+from mimir_core.vault.edit import Edit
+from mimir_core.vault.layout import Stream
+from mimir_core.vault.state import State
+from mimir_core.vault.vault import Vault
+from mimir_core.vault.write import Staged
 
 from .autopsy import autopsy
-from .raw import read_preamble
+from .raw import flip, read_blocks, read_preamble
 from .scan import scan
 from .vaults import EMBEDDER, FAST, PASSPHRASE, create, reopen, state_of
-from .worker import start_worker
+from .worker import run_worker, start_worker
 
 SECRET = "quetzalcoatlus likes rumpelstiltskin"
 FIELDS = {"zirconiumfield": "zanzibarvalue", "n": 987_654_321}
@@ -236,6 +244,88 @@ def test_a_pending_scrub_is_finished_by_the_next_open_or_close(
         other.remember("a dog")
         check_gone(path, 100)
     other.close()
+
+
+def test_a_reader_finishes_what_a_dead_process_left(
+    filled: tuple[Mimir, str], path: Path
+) -> None:
+    """A handle that only reads scrubs once it has followed a forget that nobody else can finish."""
+    mimir, id_ = filled
+    with mimir._vault.view():
+        run_worker("forget_and_die", path, id_, module="test_erasure")
+    assert "100" in autopsy(path, PASSPHRASE, NEEDLES, [0, 100])["opens"]
+    assert not mimir.recall(SECRET, namespace="secretnamespace")
+    check_gone(path, 100)
+
+
+def test_a_reader_tries_until_it_can(
+    mimir: Mimir, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process holds a snapshot a reader goes on unharmed; it scrubs after that."""
+    id_ = mimir.remember("a cat")
+    monkeypatch.setattr("mimir_core.vault.vault.IDLE_SECONDS", 0.1)
+    with reopen(path) as reader, start_worker("hold_snapshot", path) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        run_worker("forget_and_die", path, id_, module="test_erasure")
+        for _ in range(3):
+            assert not list(reader.memories())
+            time.sleep(0.1)
+        assert journal_size(path) > 0
+        holder.kill()
+        deadline = time.monotonic() + 20
+        while journal_size(path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert journal_size(path) == 0
+
+
+def forget_and_die(path: str, id_: str) -> None:
+    """Forget while somebody holds a snapshot, and end without a close."""
+    with patch("mimir_core.vault.vault.SCRUB_TIMEOUT", 0.1):
+        mimir = reopen(Path(path))
+        with pytest.raises(ScrubPending):
+            mimir.forget(id_)
+        os._exit(0)
+
+
+def journal_size(path: Path) -> int:
+    """Bytes in the journal."""
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+def test_nothing_is_left_of_a_damaged_vector_block(path: Path) -> None:
+    """When `reembed` returns, the block that it replaced is in neither file nor journal."""
+    with create(path) as mimir:
+        mimir.remember_many([Item(f"turn {n}") for n in range(5)])
+        number = state_of(mimir).container._numbers[Stream.VECTORS, 0]
+    flip(path, number)
+    damaged = {"block": [read_blocks(path)[number][:64]]}
+    with reopen(path) as mimir:
+        assert set(scan(path.parent, damaged)) == {"block"}
+        assert mimir.reembed() == 5
+        assert scan(path.parent, damaged) == {}
+        assert mimir.recall("turn 3")
+
+
+def test_no_key_is_in_the_repr_of_a_change(mimir: Mimir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a commit will change says nothing of keys, contents, names or vectors."""
+    seen: list[Any] = []
+    commit = Vault.commit
+
+    def watch(self: Vault, state: State, edit: Edit, staged: Staged) -> None:
+        seen.extend((edit, staged, *staged.sealed, *staged.nodes, *staged.erased.values()))
+        commit(self, state, edit, staged)
+
+    monkeypatch.setattr(Vault, "commit", watch)
+    mimir.forget(mimir.remember_many([secret()]))
+    keys = [entry for entry in seen if isinstance(entry, bytes)]
+    assert [len(key) for key in keys] == [32]
+    for one in seen:
+        if not isinstance(one, bytes):
+            said = repr(one)
+            assert not any(repr(key) in said for key in keys)
+            assert not any(word in said for word in ("rumpel", "passport", "wednesday", "zanzi"))
+            assert "array" not in said
 
 
 def test_the_journal_is_emptied_when_idle(

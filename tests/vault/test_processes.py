@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from mimir_core import Item, Mimir
-from mimir_core.errors import DuplicateKey, NotFound
+from mimir_core.embedding import MiniLM
+from mimir_core.errors import DuplicateKey, NotFound, VaultClosed
 
+from .kill import in_child
 from .vaults import contents, everything, reopen
 from .worker import run_worker
 
@@ -24,6 +28,40 @@ def test_two_write_and_four_read(folder: Path) -> None:
     added, forgotten, _ = map(int, line.split())
     assert added > 30
     assert forgotten > 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_of_a_busy_parent_is_refused_at_once(mimir: Mimir) -> None:
+    """A forked child does not wait for the parent's threads, which it has not: it is told so."""
+    handle = mimir.with_embedder(MiniLM())
+    held, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        checkpointer = mimir._vault._checkpointer
+        with handle._turn, checkpointer._running, checkpointer._attaching:
+            held.set()
+            done.wait(60)
+
+    def every_call() -> None:
+        signal.alarm(20)  # a child that hangs dies of it
+        for call in (
+            lambda: handle.recall("a cat"),
+            lambda: handle.get("0" * 64),
+            lambda: handle.forget("0" * 64),
+            handle.checkpoint,
+        ):
+            with pytest.raises(VaultClosed):
+                call()
+        handle.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert held.wait(20)
+    try:
+        assert in_child(every_call) == 0
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_handles_follow_each_other(mimir: Mimir, path: Path) -> None:

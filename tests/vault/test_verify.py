@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimir_core import Mimir
+from mimir_core import Item, Mimir
+from mimir_core.intake import check_items
+
+from .vaults import EMBEDDER
 
 
 def test_metadata_of_the_catalog_is_that_of_the_log(mimir: Mimir) -> None:
@@ -33,3 +36,13 @@ def test_many_fields_are_read_from_the_record(mimir: Mimir) -> None:
     mimir.remember("a dog", metadata={f"field{n}": n for n in np.arange(40).tolist()})
     assert mimir.get(first) == before
     assert mimir.verify().ok
+
+
+def test_a_text_without_a_vector_is_reported(mimir: Mimir) -> None:
+    """Texts that no dense recall can find are counted until they are embedded; bytes need none."""
+    mimir.remember(b"bytes")
+    mimir._vault.append(check_items([Item("a cat"), Item("!"), Item(b"")], EMBEDDER), None)
+    assert mimir.verify().problems == ("texts without a vector: 2",)
+    assert mimir.reembed() == 2
+    assert mimir.verify().ok
+    assert len(mimir.recall("cat", mode="dense")) == 2
