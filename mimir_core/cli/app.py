@@ -49,7 +49,7 @@ class _Group(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever read the output has seen enough: typer ends in silence
-            failure = StorageFailed(f"writing failed: {os.strerror(error.errno or 0)}")
+            failure = StorageFailed(f"the system refused: {os.strerror(error.errno or 0)}")
             show_error(failure)
             raise typer.Exit(exit_code(failure)) from None
         except (KeyboardInterrupt, typer.Abort):
