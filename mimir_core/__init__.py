@@ -7,6 +7,7 @@
         print(mimir.recall("what is the cat's name?")[0].text)
 """
 
+import mimir_core.quiet  # noqa: F401  # first: onnxruntime reads its switch as it is imported
 from mimir_core.crypto.kdf import KdfProfile
 from mimir_core.embedding import Embedder, FunctionEmbedder, MiniLM, VectorSpace, embed_whole
 from mimir_core.graph import Graph

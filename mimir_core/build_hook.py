@@ -17,6 +17,7 @@ from setuptools import Distribution
 CORE = Path(__file__).parent
 KERNEL = "mimir_core/index/_kernel"
 PRIVATE_NAME = "mimir_model_build"
+QUIET = "mimir_quiet_build"
 
 
 class CoreBuildHook(BuildHookInterface[Any]):
@@ -26,7 +27,7 @@ class CoreBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it collects files. Raises BuildError, or the compiler's."""
-        _load_model_builder()
+        load_model_builder()
         importlib.import_module(f"{PRIVATE_NAME}.model").ensure_model()
         compile_kernel()
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
@@ -34,20 +35,26 @@ class CoreBuildHook(BuildHookInterface[Any]):
         build_data["pure_python"], build_data["infer_tag"] = False, True
 
 
-def _load_model_builder() -> None:
+def load_model_builder() -> None:
     """Import the folder that builds the model as a package of its own.
 
     As part of mimir_core it would import the whole core, whose dependencies are not installed
-    in the environment that builds it.
+    in the environment that builds it. What the core imports first comes first here, too.
     """
+    _load(QUIET, CORE / "quiet.py")
     folder = CORE / "embedding" / "build"
+    _load(PRIVATE_NAME, folder / "__init__.py", [str(folder)])
+
+
+def _load(name: str, path: Path, submodules: list[str] | None = None) -> None:
+    """Import a file under a name of its own."""
     spec = importlib.util.spec_from_file_location(
-        PRIVATE_NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        name, path, submodule_search_locations=submodules
     )
     if spec is None or spec.loader is None:
-        raise ImportError(f"cannot load {folder}")
-    sys.modules[PRIVATE_NAME] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[PRIVATE_NAME])
+        raise ImportError(f"cannot load {path}")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 
 
 def compile_kernel() -> None:

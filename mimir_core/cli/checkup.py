@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ from mimir_core.crypto.preamble import FORMAT_VERSION, Preamble
 from mimir_core.embedding import HashEmbedder, MiniLM
 from mimir_core.errors import MimirError
 from mimir_core.memory import Mimir
+from mimir_core.quiet import VARIABLE, loaded_too_early, telemetry_wanted
 from mimir_core.storage import SqliteBlockStore
 
 DISTRIBUTION = "mimir-sealed"
@@ -60,7 +62,7 @@ def examine(vault: Path | None) -> list[Check]:
     """Looks at everything; `vault` also says which disk is meant, else it is the current one."""
     folder = (Path.cwd() if vault is None else vault.absolute()).resolve()
     folder = folder if vault is None else folder.parent
-    checks = [_python(), *dependencies(), _model(), _sqlite(), *_disk(folder)]
+    checks = [_python(), *dependencies(), _model(), telemetry(), _sqlite(), *_disk(folder)]
     return checks if vault is None else [*checks, *_vault(vault)]
 
 
@@ -147,6 +149,28 @@ def _model() -> Check:
 
 def _fault(name: str, error: MimirError) -> Check:
     return Check(name, State.FAULT, str(error.args[0]), error.hint)
+
+
+# What onnxruntime reports of its own accord
+
+
+def telemetry(late: bool = loaded_too_early) -> Check:
+    """Whether onnxruntime's telemetry is off, and whether it has left something here before."""
+    if telemetry_wanted():
+        return Check("telemetry", State.NOTE, f"on by your {VARIABLE}", f"unset {VARIABLE}")
+    if late:
+        mend = f"import mimir_core first, or export {VARIABLE}=1"
+        return Check("telemetry", State.NOTE, "onnxruntime was loaded before Mimir", mend)
+    if (left := _left_by_telemetry()).exists():
+        found = "off; other programs, or an older Mimir, left onnxruntime's device id and events"
+        return Check("telemetry", State.NOTE, found, f"rm -r {left}")
+    return Check("telemetry", State.OK, "onnxruntime's is off")
+
+
+def _left_by_telemetry() -> Path:
+    """Where onnxruntime keeps its device id and events on Linux."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "Microsoft", "DeveloperTools", ".onnxruntime")
 
 
 # SQLite and the disk

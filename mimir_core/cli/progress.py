@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import TracebackType
 
 from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm ships no types
 
 from mimir_core.cli.console import safe
+
+
+class _Tqdm(tqdm):  # type: ignore[misc]  # as above
+    """Bars of this process alone: tqdm's own lock is a semaphore in /dev/shm, for several."""
+
+
+_Tqdm.set_lock(threading.RLock())
 
 
 class Bar:
@@ -20,7 +28,7 @@ class Bar:
     """
 
     def __init__(self, label: str, unit: str, total: int | None = None) -> None:
-        self._bar = tqdm(
+        self._bar = _Tqdm(
             desc=label, unit=f" {unit}", total=total, disable=None, leave=False, file=sys.stderr
         )
 

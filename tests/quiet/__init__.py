@@ -1,0 +1,1 @@
+"""Tests that Mimir and what it stands on keep quiet."""
