@@ -17,6 +17,7 @@ from mimir_core.cli.demo import demo
 from mimir_core.cli.doctor import doctor
 from mimir_core.cli.examples import OVERVIEW, epilog, examples
 from mimir_core.cli.exits import INTERRUPTED, exit_code
+from mimir_core.cli.hardening import forbid_dumps
 from mimir_core.errors import MimirError, StorageFailed
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -81,6 +82,7 @@ for _name, _command in COMMANDS.items():
 
 def main() -> None:
     """The entry point of `mimir`."""
+    forbid_dumps()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may know fewer characters

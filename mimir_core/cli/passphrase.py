@@ -39,9 +39,10 @@ def read_new_passphrase(file: Path | None) -> str:
 
 
 def _from(file: Path | None, variable: str, label: str, option: str, *, twice: bool) -> str:
+    value = os.environ.pop(variable, None)  # read or not, no child inherits it
     if file is not None:
         return _first_line(file)
-    if (value := os.environ.get(variable)) is not None:
+    if value is not None:
         return value
     if not _has_terminal():
         raise InvalidArgument(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mimir_core.cli.passphrase import read_new_passphrase, read_passphrase
 
 from .shell import PASSPHRASE, Shell, environment
 
@@ -43,6 +47,47 @@ def test_a_file_gives_the_passphrase_and_goes_before_the_environment(
     assert shell.run("stats", "--passphrase-file", new).exit_code == 0
     for unusable in (tmp_path / "missing", tmp_path):
         assert shell.run("stats", "--passphrase-file", unusable).exit_code == 2
+
+
+def test_what_is_started_later_inherits_no_passphrase(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both variables leave the environment once they count, used or not."""
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE)
+    file.chmod(0o600)
+    for given in (None, file):
+        monkeypatch.setenv("MIMIR_PASSPHRASE", PASSPHRASE)
+        monkeypatch.setenv("MIMIR_NEW_PASSPHRASE", PASSPHRASE)
+        assert read_passphrase(given) == read_new_passphrase(given) == PASSPHRASE
+        seen = subprocess.run(["env"], capture_output=True, check=True).stdout
+        leaked = PASSPHRASE.encode() in seen
+        assert not leaked
+
+
+ASK = """
+import ctypes, resource
+from mimir_core.cli import app
+
+def tell(*args, **kwargs):
+    print(resource.getrlimit(resource.RLIMIT_CORE)[0], ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+
+app.app = tell
+app.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_the_commands_memory_is_dumped_nowhere() -> None:
+    """The limit of core files is nothing, and the process is not dumpable; ours stays as it is."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "0"]
+    import_alone = ASK.replace("app.main()", "tell()")
+    done = subprocess.run(
+        [sys.executable, "-c", import_alone], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(before[0]), "1"]
 
 
 def test_without_a_terminal_a_missing_passphrase_is_an_error(tmp_path: Path) -> None:
