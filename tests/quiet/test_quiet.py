@@ -26,7 +26,7 @@ def watched(guard: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         use: Watched.start(
             guard, tmp_path_factory.mktemp(use), "-m", "tests.quiet.uses", use, str(seconds)
         )
-        for use, seconds in {**dict.fromkeys(USES, ALIVE), "telemetry": 1}.items()
+        for use, seconds in {**dict.fromkeys(USES, ALIVE), "notebook": 1, "telemetry": 1}.items()
     }
 
 
@@ -41,6 +41,17 @@ def test_an_ordinary_use_keeps_quiet(watched: dict[str, Watched], use: str) -> N
     assert not any((this.folder / "home").iterdir())
     assert not any((this.folder / "temporary").iterdir())
     assert any((this.folder / "vault").iterdir())
+
+
+def test_a_notebook_reaches_nobody(watched: dict[str, Watched]) -> None:
+    """Its kernel serves on loopback; IPython, matplotlib and fontconfig keep their own folders."""
+    for library in ("ipykernel", "nbclient", "matplotlib", "sklearn"):
+        pytest.importorskip(library)
+    this = watched["notebook"]
+    status, breaches = this.wait(240)
+    assert status == 0, (this.folder / "output").read_text()
+    own = f"{this.folder}/(home|temporary)/|/var/cache/fontconfig/|/dev/shm/sem"
+    assert [each for each in breaches if not re.search(rf" ({own})", each)] == []
 
 
 def test_telemetry_would_be_seen(watched: dict[str, Watched]) -> None:

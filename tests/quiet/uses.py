@@ -122,6 +122,23 @@ def llamaindex() -> None:
         engine.query("what is the cat called?")
 
 
+def notebook() -> None:
+    """A kernel as Jupyter starts it, with the magics and a plot."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    os.environ["MIMIR_PASSPHRASE"] = PASSPHRASE
+    cells = [
+        "%load_ext mimir_core.jupyter", "%mimir create notebook.mimir",
+        "%remember Ana's cat is called Pixel", "%remember The harbour freezes", "%recall the cat",
+        "from mimir_core import Mimir",
+        "mimir = Mimir.open('notebook.mimir', " + repr(PASSPHRASE) + ")",
+        "mimir.plot_map()",
+    ]  # fmt: skip
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+    NotebookClient(made, timeout=60).execute()
+
+
 def telemetry() -> None:
     """No use of Mimir: what onnxruntime does by itself, which shows that it would be seen."""
     os.environ.pop("ORT_DISABLE_TELEMETRY", None)
@@ -129,7 +146,8 @@ def telemetry() -> None:
 
 
 USES: dict[str, Callable[[], None]] = {
-    use.__name__: use for use in (core, command_line, langchain, langgraph, llamaindex, telemetry)
+    use.__name__: use
+    for use in (core, command_line, langchain, langgraph, llamaindex, notebook, telemetry)
 }
 
 if __name__ == "__main__":
