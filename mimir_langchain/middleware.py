@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, NotRequired, cast
 from xml.sax.saxutils import escape
 
 from langchain.agents.middleware import AgentMiddleware
-from langchain.agents.middleware.types import AgentState, ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain.agents.middleware.types import (
+    AgentState,
+    ExtendedModelResponse,
+    ModelRequest,
+    ModelResponse,
+    PrivateStateAttr,
+)
+from langchain_core.messages import SystemMessage
 from langchain_core.runnables import run_in_executor
-from langgraph.runtime import Runtime
+from langgraph.runtime import Runtime, get_runtime
+from langgraph.types import Command
 
-from mimir_core import Item, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, ScrubPending
+from mimir_core import Mimir, Namespace
+from mimir_core.errors import InvalidArgument
 from mimir_langchain.exchanges import (
     CountTokens,
     Exchange,
@@ -26,7 +31,16 @@ from mimir_langchain.exchanges import (
     estimate_tokens,
     recall_exchanges,
 )
-from mimir_langchain.messages import speaker_of, visible_text
+from mimir_langchain.messages import visible_text
+from mimir_langchain.turns import (
+    Turn,
+    begun,
+    followed,
+    items_of,
+    keys_of,
+    query_of,
+    said_in,
+)
 from mimir_langchain.vaults import digest, is_name, namespace_in
 
 __all__ = ["MimirMemoryMiddleware"]
@@ -43,7 +57,16 @@ _INTRODUCTION = (
 )
 
 
-class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
+Response = ModelResponse[Any] | ExtendedModelResponse[Any]
+
+
+class MemoryState(AgentState[Any]):
+    """An agent's state while a run lasts: with what was said, which the messages may lose."""
+
+    mimir_turn: NotRequired[Annotated[Turn | None, PrivateStateAttr]]
+
+
+class MimirMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     """Recalls earlier exchanges for each model call of an agent, and remembers each new one.
 
     What was recalled is part of the request to the model alone: it never enters the agent's state,
@@ -71,10 +94,11 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         agent.invoke({"messages": [("user", "hello")]}, context=Context(user_id="ana"))
 
     Add:
-        When a run ends, the person's last messages and the agent's last answer are stored as text,
-        in a thread named like LangGraph's. Tool results and images are not. A run that is resumed
-        or repeated stores nothing twice: the same message is the same memory, and another answer to
-        it takes the first one's place.
+        When a run begins, what the person says is noted, and when it ends, that and the agent's
+        last answer are stored as text, in a thread named like LangGraph's. Steps that sum messages
+        up, trim or remove them lose nothing of it. Tool results and images are not stored. A run
+        that is resumed or repeated stores nothing twice: the same message is the same memory, and
+        another answer to it takes the first one's place.
 
     Delete:
         mimir.forget(namespace=middleware.namespace_of("ana")) erases a user's memory.
@@ -110,56 +134,69 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         self._count = count_tokens
         self._namespace = namespace_in(mimir, namespace)
 
+    state_schema = MemoryState
+
+    def before_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any]:
+        """Notes what the person says, before any step can take it from the messages."""
+        return {"mimir_turn": begun(state["messages"], state.get("mimir_turn"))}
+
+    async def abefore_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any]:
+        """As `before_agent`."""
+        return self.before_agent(state, runtime)
+
     def wrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
-    ) -> ModelResponse[Any]:
-        """Calls the model with what bears on the person's last message.
+    ) -> Response:
+        """Calls the model with what bears on the person's last message, and notes what it says.
 
         Raises:
             InvalidArgument: the run does not say whose memory it is.
             InvalidText: the last message cannot be searched for.
         """
-        return handler(self._reminded(request))
+        return _noting(request, handler(self._reminded(request)))
 
     async def awrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
-    ) -> ModelResponse[Any]:
+    ) -> Response:
         """As `wrap_model_call`."""
-        return await handler(await run_in_executor(None, self._reminded, request))
+        return _noting(request, await handler(await run_in_executor(None, self._reminded, request)))
 
-    def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
+    def after_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Stores the exchange that ends here.
 
         Raises:
             InvalidArgument: the run does not say whose memory it is.
             InvalidText: a message has more than 8 MiB; nothing was written.
             VaultBusy, DiskFull, StorageFailed: the storage failed.
+            ScrubPending: stored, but an answer that was replaced is not yet scrubbed.
         """
         namespace = self._namespace_of(runtime)
-        items = _exchange(state["messages"], namespace, _thread_of(runtime))
+        turn = state.get("mimir_turn") or begun(state["messages"])
+        items = items_of(followed(turn, state["messages"]), namespace, _thread_of(runtime))
         keys = [str(item.key) for item in items]
         stored = self._mimir.get_many(keys=keys, namespace=namespace)
-        if [old and old.content for old in stored] == [item.content for item in items]:
-            return  # the run was resumed or repeated
-        with suppress(ScrubPending):  # about what was superseded: the exchange is stored
-            self._mimir.remember_many(items)
+        if [old and old.content for old in stored] != [item.content for item in items]:
+            self._mimir.remember_many(items)  # else the run was resumed or repeated
+        return {"mimir_turn": None}
 
-    async def aafter_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
+    async def aafter_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any]:
         """As `after_agent`."""
-        await run_in_executor(None, self.after_agent, state, runtime)
+        return await run_in_executor(None, self.after_agent, state, runtime)
 
     def _reminded(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """The request with what was recalled, in its system message."""
-        namespace = self._namespace_of(request.runtime)
-        query = _last_said(request.messages)
+        runtime = _runtime_of(request)
+        namespace, thread = self._namespace_of(runtime), _thread_of(runtime)
+        turn = _turn_of(request) or begun(request.messages)
+        query = query_of(turn)
         if query is None or not self._k:
             return request
         texts = {visible_text(message) for message in request.messages}
-        keys = _keys_of(request.messages, _thread_of(request.runtime))
+        keys = keys_of([*turn["said"], *said_in(request.messages)], thread)
         found = recall_exchanges(
             self._mimir,
             query,
@@ -176,10 +213,12 @@ class MimirMemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         record = "\n".join([_INTRODUCTION, "<record>", *map(_written, found), "</record>"])
         return request.override(system_message=_with_text(request.system_message, record))
 
-    def _namespace_of(self, runtime: Runtime[Any]) -> Namespace:
+    def _namespace_of(self, runtime: Runtime[Any] | None) -> Namespace:
         """Where this run's user has its memory. Raises InvalidArgument."""
         if self._user is None:
             return self._namespace
+        if runtime is None:
+            return self.namespace_of(None)
         if callable(self._user):
             return self.namespace_of(self._user(runtime))
         context = runtime.context
@@ -215,67 +254,39 @@ def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
-def _thread_of(runtime: Runtime[Any]) -> str:
+def _runtime_of(request: ModelRequest[Any]) -> Runtime[Any] | None:
+    """The run that a request is part of: other middlewares may make requests that do not say."""
+    runtime = cast("Runtime[Any] | None", request.runtime)
+    if runtime is None:
+        with suppress(RuntimeError, KeyError):  # outside of any run
+            return get_runtime()
+    return runtime
+
+
+def _turn_of(request: ModelRequest[Any]) -> Turn | None:
+    """What was noted of the turn that a request is part of, as of now."""
+    state = cast(MemoryState, request.state)
+    noted = state.get("mimir_turn")
+    return None if noted is None else followed(noted, state["messages"])
+
+
+def _noting(request: ModelRequest[Any], response: ModelResponse[Any]) -> Response:
+    """The response, with what the model says noted in the agent's state."""
+    state = cast(MemoryState, request.state)
+    noted = state.get("mimir_turn")
+    if noted is None:
+        return response
+    turn = followed(noted, state["messages"], *response.result)
+    if turn == noted:
+        return response
+    return ExtendedModelResponse(response, Command(update={"mimir_turn": turn}))
+
+
+def _thread_of(runtime: Runtime[Any] | None) -> str:
     """The thread's name: LangGraph's, as far as there is one and a vault can hold it."""
-    info = runtime.execution_info
+    info = None if runtime is None else runtime.execution_info
     name = str(info.thread_id or "default") if info is not None else "default"
     return name if is_name(name) else digest(name)
-
-
-def _exchange(messages: Sequence[BaseMessage], namespace: Namespace, thread: str) -> list[Item]:
-    """The person's last messages and the last answer to them, as far as they can be read."""
-    said, answers = _last_turn(messages)
-    turns = [(message, _key(thread, message, "said")) for message in said]
-    turns += [(answer, _key(thread, said[-1], "answered")) for answer in answers[-1:]]
-    now = datetime.now(UTC)  # one time for all, by which they are known to belong together
-    return [
-        Item(
-            visible_text(message),
-            namespace=namespace,
-            thread=thread,
-            key=key,
-            metadata={"role": message.type, "speaker": speaker_of(message)},
-            time=now,
-        )
-        for message, key in turns
-        if _readable(message)
-    ]
-
-
-def _keys_of(messages: Sequence[BaseMessage], thread: str) -> set[str]:
-    """The keys of what these messages are remembered as, and of the answers to them."""
-    said = [message for message in messages if isinstance(message, HumanMessage)]
-    return {_key(thread, message, part) for message in said for part in ("said", "answered")}
-
-
-def _key(thread: str, message: BaseMessage, part: str) -> str:
-    """The same for a message of the same id in the same thread; an id may be long, or missing."""
-    return digest(json.dumps([thread, message.id or visible_text(message), part]))
-
-
-def _last_turn(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], list[BaseMessage]]:
-    """The person's last messages in a row, and what the agent says after them in readable form."""
-    said: list[BaseMessage] = []
-    answers: list[BaseMessage] = []
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage):
-            said.insert(0, message)
-        elif said:
-            break
-        elif isinstance(message, AIMessage) and _readable(message):
-            answers.insert(0, message)
-    said = [message for message in said if "lc_source" not in message.additional_kwargs]
-    return said, answers if said else []  # LangChain itself speaks as a human to sum things up
-
-
-def _last_said(messages: Sequence[BaseMessage]) -> str | None:
-    """The text of the person's last message, None if it says nothing."""
-    said, _ = _last_turn(messages)
-    return visible_text(said[-1]) if said and _readable(said[-1]) else None
-
-
-def _readable(message: BaseMessage) -> bool:
-    return bool(visible_text(message).strip())
 
 
 def _written(exchange: Exchange) -> str:
