@@ -92,6 +92,32 @@ class Lookup:
             keys = [state.catalog.key(ordinal) for ordinal in ordinals]
             return [key for key in keys if key is not None]
 
+    def sorted_keys(
+        self,
+        prefix: str,
+        *,
+        namespace: Namespace | str = DEFAULT_NAMESPACE,
+        last: int | None = None,
+    ) -> list[str]:
+        """The keys of a namespace that begin with a prefix, each once, by code points.
+
+        It opens nothing, and costs what it returns, however many other keys there are.
+
+        Args:
+            prefix: How the keys begin; "" for all.
+            last: Only so many, the greatest.
+
+        Raises:
+            InvalidArgument: for what is no prefix or number.
+        """
+        if not isinstance(prefix, str):
+            raise InvalidArgument("a prefix is a string")
+        if last is not None and (not isinstance(last, int) or last < 0):
+            raise InvalidArgument("last is a number of keys")
+        place = check_namespace(namespace)
+        with self._vault.view() as state:
+            return state.catalog.sorted_keys(place, prefix, last)
+
     def vectors(self, ids: Iterable[str]) -> npt.NDArray[np.float32]:
         """The stored vectors of memories, each one's first: float32 [n, dimension], unit length.
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from mimir_core import Item, Memory, Mimir, Namespace, Seen
-from mimir_core.errors import ScrubPending, VaultDamaged
+from mimir_core.errors import VaultDamaged
 from mimir_langchain.vaults import digest
 
 PART_BYTES = (8 << 20) - 64
@@ -44,20 +43,19 @@ def store(
 ) -> None:
     """Stores what `cut` made in one transaction.
 
-    An older value of the same keys goes with all its parts. That old journal pages could not be
-    scrubbed yet is no error here: erasing is incidental.
+    An older value of the same keys goes with all its parts.
 
     Args:
         unchanged: What the values were made from, as `Mimir.seen` gave it.
 
     Raises:
         Conflict: others changed that, or the parts of an older value; nothing was written.
+        ScrubPending: stored, but the older value is not yet scrubbed from the journal.
     """
     keys = {str(item.key) for item in items}
     parts = _further_parts(mimir, keys, namespace)
     stale = sorted(_keys(parts) - keys)
-    with suppress(ScrubPending):
-        mimir.replace(items, keys=stale, namespace=namespace, unchanged=[*unchanged, *parts])
+    mimir.replace(items, keys=stale, namespace=namespace, unchanged=[*unchanged, *parts])
 
 
 def erase(

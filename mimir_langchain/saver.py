@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -37,7 +37,7 @@ from mimir_langchain.saver_records import (
     sealed_value,
     unseeded_of,
 )
-from mimir_langchain.saver_thread import Keys, Thread, erase_all
+from mimir_langchain.saver_thread import Thread, erase_all
 from mimir_langchain.vaults import is_digest, namespace_in
 
 if TYPE_CHECKING:  # beta upstream
@@ -112,12 +112,11 @@ class MimirSaver(AsyncSaver):
         thread, place = self._thread(config), place_of(config)
         wanted = get_checkpoint_id(config)
         while True:
-            keys = thread.keys()
-            key = checkpoint_key(place, wanted) if wanted else keys.latest(place)
+            key = checkpoint_key(place, wanted) if wanted else thread.newest(place)
             if key is None:
                 return None
             stored = thread.checkpoint(key)
-            found = None if stored is None else self._tuple(thread, stored, keys)
+            found = None if stored is None else self._tuple(thread, stored)
             if found is not None or wanted:
                 return found and renamed(found, thread_of(config))
 
@@ -146,11 +145,10 @@ class MimirSaver(AsyncSaver):
         wanted = get_checkpoint_id(config) if config else None
         place = config["configurable"].get("checkpoint_ns") if config else None
         bound = get_checkpoint_id(before) if before else None
-        for thread, keys, key in self._candidates([self._thread(config)] if config else None):
+        threads = [self._thread(config)] if config else self._threads()
+        for thread, key in self._candidates(threads, place):
             id_ = id_of(key)
             if (wanted and id_ != wanted) or (bound and id_ >= bound):
-                continue
-            if place is not None and key != checkpoint_key(place, id_):
                 continue
             stored = thread.checkpoint(key)
             if stored is None:
@@ -158,24 +156,22 @@ class MimirSaver(AsyncSaver):
             metadata = self.serde.loads_typed(stored.metadata)
             if any(metadata.get(name) != value for name, value in filter.items()):
                 continue
-            if (found := self._tuple(thread, stored, keys)) is not None:
+            if (found := self._tuple(thread, stored)) is not None:
                 yield found
 
     def _candidates(
-        self, threads: Sequence[Thread] | None
-    ) -> Iterator[tuple[Thread, Keys, str]]:
-        listed = [(t, t.keys()) for t in (self._threads() if threads is None else threads)]
-        every = [(thread, keys, key) for thread, keys in listed for key in keys.checkpoints]
-        yield from sorted(every, key=lambda each: id_of(each[2]), reverse=True)
+        self, threads: Iterable[Thread], place: str | None
+    ) -> Iterator[tuple[Thread, str]]:
+        every = [(thread, key) for thread in threads for key in thread.checkpoints(place)]
+        yield from sorted(every, key=lambda each: id_of(each[1]), reverse=True)
 
-    def _tuple(self, thread: Thread, stored: Stored, keys: Keys) -> CheckpointTuple | None:
+    def _tuple(self, thread: Thread, stored: Stored) -> CheckpointTuple | None:
         """A checkpoint with its values and writes; None if it was erased meanwhile."""
         records = thread.values(stored)
         if records is None:
             return None
         values = {name: opened_value(self.serde, record) for name, record in records.items()}
         checkpoint = {**self.serde.loads_typed(stored.checkpoint), "channel_values": values}
-        writes = thread.writes(keys.writes_of(stored.key))
         return CheckpointTuple(
             config=config_of(stored.thread, stored.place, stored.id),
             checkpoint=cast(Checkpoint, checkpoint),
@@ -183,7 +179,7 @@ class MimirSaver(AsyncSaver):
             parent_config=config_of(stored.thread, stored.place, stored.parent)
             if stored.parent
             else None,
-            pending_writes=[self._pending(write) for write in writes],
+            pending_writes=[self._pending(write) for write in thread.writes(stored.key)],
         )
 
     def _pending(self, write: Write) -> PendingWrite:
@@ -198,13 +194,13 @@ class MimirSaver(AsyncSaver):
         Of the ancestors only these values and the writes are opened.
         """
         thread, place = self._thread(config), place_of(config)
-        keys, wanted = thread.keys(), get_checkpoint_id(config)
-        key = checkpoint_key(place, wanted) if wanted else keys.latest(place)
+        wanted = get_checkpoint_id(config)
+        key = checkpoint_key(place, wanted) if wanted else thread.newest(place)
         found: dict[str, DeltaChannelHistory] = {channel: {"writes": []} for channel in channels}
         ancestors = thread.lineage(key) if key and found else iter(())
         remaining = set(found)
         for stored in islice(ancestors, 1, None):
-            for write in reversed(thread.writes(keys.writes_of(stored.key))):
+            for write in reversed(thread.writes(stored.key)):
                 if write.channel in remaining:
                     found[write.channel]["writes"].append(self._pending(write))
             seeds = thread.values(stored, remaining & stored.values.keys()) or {}
@@ -234,6 +230,7 @@ class MimirSaver(AsyncSaver):
             InvalidArgument: the config names no thread.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             Conflict: other processes changed the thread all the time; nothing was written.
+            ScrubPending: stored, but an older checkpoint of that id is not yet scrubbed.
         """
         thread, place = self._thread(config), place_of(config)
         result = config_of(thread_of(config), place, checkpoint["id"])
@@ -245,7 +242,6 @@ class MimirSaver(AsyncSaver):
         def attempt() -> bool:
             seen = thread.seen(parent_key) if parent_key else []
             if parent_key and thread.gone(parent_key):
-                thread.refuse(key)
                 return False
             base = thread.checkpoint(parent_key) if parent_key else None
             inherited = {} if base is None else base.values
@@ -256,6 +252,7 @@ class MimirSaver(AsyncSaver):
         with self._lock:
             if not retry_conflicts(attempt):
                 _log.warning("a checkpoint came after its thread was deleted; it was dropped")
+                thread.refuse(key)
         return result
 
     def _stored(
@@ -309,6 +306,7 @@ class MimirSaver(AsyncSaver):
         Raises:
             InvalidArgument: the config names no thread or no checkpoint.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            ScrubPending: stored, but what special writes replaced is not yet scrubbed.
         """
         thread, id_ = self._thread(config), get_checkpoint_id(config)
         if not id_:
@@ -322,7 +320,6 @@ class MimirSaver(AsyncSaver):
         def attempt() -> bool:
             seen = thread.seen()
             if thread.gone(key):
-                thread.refuse(key)
                 return False
             thread.put_writes({write.key(key): write for write in sealed}, seen)
             return True
@@ -330,6 +327,7 @@ class MimirSaver(AsyncSaver):
         with self._lock:
             if not retry_conflicts(attempt):
                 _log.warning("writes came after their thread was deleted; they were dropped")
+                thread.refuse(key)
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """The version after `current`: a counter, and a random part so that forks differ."""
@@ -371,6 +369,9 @@ class MimirSaver(AsyncSaver):
         """Copies all checkpoints and writes of a thread to another, in one transaction.
 
         What the target already holds stays, but for checkpoints of the same namespace and id.
+
+        Raises:
+            ScrubPending: copied, but what such checkpoints were is not yet scrubbed.
         """
         source, target = self._named(source_thread_id), self._named(target_thread_id)
         if source.label != target.label:

@@ -72,8 +72,7 @@ class Write:
 
     def key(self, checkpoint: str) -> str:
         """Its key, given its checkpoint's."""
-        place = checkpoint.partition(" ")[2]
-        return f"{WRITE} {place} {digest(json.dumps([self.task, self.index]))}"
+        return f"{write_prefix(checkpoint)}{digest(json.dumps([self.task, self.index]))}"
 
     def record(self) -> bytes:
         """Its bytes."""
@@ -177,6 +176,11 @@ def checkpoint_key(place: str, checkpoint_id: str) -> str:
 def checkpoint_prefix(place: str) -> str:
     """How the keys of all checkpoints of a checkpoint namespace begin."""
     return f"{CHECKPOINT} {digest(place)} "
+
+
+def write_prefix(checkpoint: str) -> str:
+    """How the keys of all writes of a checkpoint begin, given its key."""
+    return f"{WRITE} {checkpoint.partition(' ')[2]} "
 
 
 def owner_of(write: str) -> str:

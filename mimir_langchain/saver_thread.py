@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from mimir_core import Item, Mimir, Namespace, Seen, retry_conflicts
@@ -24,6 +23,7 @@ from mimir_langchain.saver_records import (
     pack,
     prefix_of,
     unpack,
+    write_prefix,
 )
 from mimir_langchain.vaults import digest
 
@@ -55,8 +55,19 @@ class Thread:
         return cls(mimir, root, digest(thread_id))
 
     def keys(self) -> Keys:
-        """The keys of all its records as of now."""
+        """The keys of all its records as of now; as many as there are."""
         return Keys(self._mimir.keys(namespace=self.namespace))
+
+    def checkpoints(self, place: str | None = None) -> list[str]:
+        """The keys of the checkpoints of a checkpoint namespace, or of all; by id in each."""
+        prefix = f"{CHECKPOINT} " if place is None else checkpoint_prefix(place)
+        return self._mimir.sorted_keys(prefix, namespace=self.namespace)
+
+    def newest(self, place: str) -> str | None:
+        """The key of the newest checkpoint of a checkpoint namespace."""
+        prefix = checkpoint_prefix(place)
+        found = self._mimir.sorted_keys(prefix, namespace=self.namespace, last=1)
+        return found[0] if found else None
 
     def seen(self, *keys: str) -> list[Seen]:
         """The trace of deletion and the records of these keys, to be asked before they are read."""
@@ -79,8 +90,10 @@ class Thread:
         return None if record is None else Stored.opened(record)
 
     def lineage(self, key: str) -> Iterator[Stored]:
-        """A checkpoint and its ancestors, nearest first, as far as they are here."""
-        while (found := self.checkpoint(key)) is not None:
+        """A checkpoint and its ancestors, nearest first, as far as they are here; each once."""
+        passed: set[str] = set()  # a caller may name any parent: a child, or itself
+        while key not in passed and (found := self.checkpoint(key)) is not None:
+            passed.add(key)
             yield found
             if not found.parent:
                 return
@@ -111,11 +124,15 @@ class Thread:
             if record is not None
         }
 
-    def writes(self, keys: Iterable[str]) -> list[Write]:
-        """Opens writes, in the order in which a superstep applies them."""
-        records = blobs.read(self._mimir, list(keys), self.namespace)
+    def writes(self, checkpoint: str) -> list[Write]:
+        """Opens a checkpoint's writes, in the order in which a superstep applies them."""
+        records = blobs.read(self._mimir, self._writes_of(checkpoint), self.namespace)
         writes = [Write.opened(record) for record in records if record is not None]
         return sorted(writes, key=lambda write: (write.path, write.task, write.index))
+
+    def _writes_of(self, checkpoint: str) -> list[str]:
+        found = self._mimir.sorted_keys(write_prefix(checkpoint), namespace=self.namespace)
+        return [key for key in found if owner_of(key) == checkpoint]  # ids may have spaces
 
     # Changing
 
@@ -246,14 +263,24 @@ class Thread:
     def refuse(self, key: str) -> None:
         """Takes note of a checkpoint that came after the thread was deleted.
 
-        Writes that came for it before go. Raises Conflict.
+        Writes that came for it before go. Others' changes in between are no matter.
+
+        Raises:
+            Conflict: others were faster all the time.
+            ScrubPending: done, but old journal pages are not yet scrubbed.
         """
-        seen, tomb, id_ = self.seen(), self._tomb(), id_of(key)
+        erase_all([partial(self._note_late, id_of(key)), partial(self._erase_writes, key)])
+
+    def _note_late(self, id_: str) -> None:
+        seen, tomb = self.seen(), self._tomb()
         if id_ > tomb["last"] and id_ not in tomb["late"]:
             items = self._tomb_items(tomb["last"], [*tomb["late"], id_])
             blobs.store(self._mimir, items, self._root, seen)
-        with suppress(ScrubPending):
-            self.erase_checkpoints([key])
+
+    def _erase_writes(self, key: str) -> None:
+        seen, writes = self.seen(key), self._writes_of(key)
+        if writes and not self.holds([key]):
+            blobs.erase(self._mimir, writes, self.namespace, seen)
 
     def _tomb(self) -> Mapping[str, Any]:
         (record,) = blobs.read(self._mimir, [self._tomb_key], self._root)
@@ -274,10 +301,6 @@ class Keys:
         self.values = kinds[VALUE]
         self.writes = kinds[WRITE]
 
-    def latest(self, place: str) -> str | None:
-        """The key of the newest checkpoint of a checkpoint namespace."""
-        return self.newest.get(checkpoint_prefix(place))
-
     @cached_property
     def newest(self) -> dict[str, str]:
         """The newest checkpoint's key in each checkpoint namespace, by how keys there begin."""
@@ -285,17 +308,6 @@ class Keys:
         for key in self.checkpoints:
             prefix = prefix_of(key)
             found[prefix] = max(key, found.get(prefix, ""))
-        return found
-
-    def writes_of(self, checkpoint: str) -> list[str]:
-        """The keys of a checkpoint's writes."""
-        return self._by_owner.get(checkpoint, [])
-
-    @cached_property
-    def _by_owner(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for write in self.writes:
-            found.setdefault(owner_of(write), []).append(write)
         return found
 
     def orphaned(self, write: str) -> bool:

@@ -242,6 +242,11 @@ class Catalog:
         rows = () if code is None else self._keyed.rows(code, key)
         return max(rows, key=self._clock, default=None)
 
+    def sorted_keys(self, namespace: Namespace, prefix: str, last: int | None = None) -> list[str]:
+        """Returns the live keys that begin with a prefix, by code points; the `last` of many."""
+        code = self._namespaces.code(namespace)
+        return [] if code is None else self._keyed.beginning(code, prefix, last)
+
     def _clock(self, row: int) -> tuple[int, int]:
         return int(self._lamport.view[row]), int(self._prefix.view[row])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from mimir_core.errors import InvalidArgument
 from mimir_core.index.catalog_columns import CatalogColumns
 from mimir_core.index.catalog_tables import Codes
 from mimir_core.types import Namespace
+
+_FEW_CHANGES: Final = 1_000
 
 LiveThread: TypeAlias = tuple[bytes, Namespace, str | None, int]  # id, place, name, live rows
 
@@ -121,12 +124,15 @@ class Keys:
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, int | list[int]]] = {}
+        self._sorted: dict[int, _Sorted] = {}
 
     def add(self, namespace: int, key: str, row: int) -> None:
         """Adds a live row."""
         keyed = self._rows.get(namespace)
         if keyed is None:
             keyed = self._rows[namespace] = {}
+        if namespace in self._sorted and key not in keyed:
+            self._change(namespace, key, _Sorted.add)
         held = keyed.setdefault(key, row)
         if isinstance(held, list):
             held.append(row)
@@ -139,10 +145,55 @@ class Keys:
         held = keyed[key]
         if isinstance(held, list) and len(held) > 1:
             held.remove(row)
-        else:
-            del keyed[key]
+            return
+        del keyed[key]
+        if namespace in self._sorted:
+            self._change(namespace, key, _Sorted.remove)
 
     def rows(self, namespace: int, key: str) -> Sequence[int]:
         """Returns the live rows of a key."""
         held = self._rows.get(namespace, {}).get(key, ())
         return (held,) if isinstance(held, int) else held
+
+    def beginning(self, namespace: int, prefix: str, last: int | None) -> list[str]:
+        """Returns the keys that begin with a prefix, sorted; of many, the `last` ones."""
+        if namespace not in self._sorted:
+            self._sorted[namespace] = _Sorted(self._rows.get(namespace, {}))
+        return self._sorted[namespace].beginning(prefix, last)
+
+    def _change(self, namespace: int, key: str, change: Callable[[_Sorted, str], bool]) -> None:
+        if not change(self._sorted[namespace], key):
+            del self._sorted[namespace]
+
+
+class _Sorted:
+    """A namespace's keys in order, made when first asked for and kept up as single keys change.
+
+    Putting one in its place moves a few bytes; where thousands come or go in between two
+    questions, sorting anew is quicker.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = sorted(keys)
+        self._changes = 0
+
+    def add(self, key: str) -> bool:
+        """Adds a key that is not there; returns False once it is better made anew."""
+        insort(self._keys, key)
+        return self._changed()
+
+    def remove(self, key: str) -> bool:
+        """Removes a key that is there; returns as `add`."""
+        del self._keys[bisect_left(self._keys, key)]
+        return self._changed()
+
+    def _changed(self) -> bool:
+        self._changes += 1
+        return self._changes <= _FEW_CHANGES
+
+    def beginning(self, prefix: str, last: int | None) -> list[str]:
+        self._changes = 0
+        size, keys = len(prefix), self._keys
+        low = bisect_left(keys, prefix)
+        high = bisect_right(keys, prefix, low, key=lambda key: key[:size])
+        return keys[low if last is None else max(low, high - last) : high]

@@ -96,7 +96,11 @@ def check_names(catalog: Catalog, oracle: list[CatalogRow], live: list[int]) -> 
     assert catalog.namespaces() == {name: count for name, count in counts.items() if count}
     assert [catalog.namespace(i) for i in range(len(oracle))] == [row.namespace for row in oracle]
     for namespace in NAMESPACES:
+        named = {oracle[i].key for i in live if oracle[i].namespace == namespace} - {None}
+        keys = sorted(map(str, named))
+        assert catalog.sorted_keys(namespace, "") == keys
         for key in ("k", "l", "none"):
+            assert catalog.sorted_keys(namespace, key) == [key] * (key in keys)
             held = [i for i in live if (oracle[i].namespace, oracle[i].key) == (namespace, key)]
             found = catalog.by_key(namespace, key)
             assert (found is None) == (not held)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Annotated, Any
 from unittest.mock import patch
 
 import pytest
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.types import ERROR
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
@@ -122,20 +124,57 @@ def test_a_deletion_during_a_put(mimir: Mimir, saver: MimirSaver) -> None:
     assert stored(mimir) == 0
 
 
-def test_a_pending_scrub_is_an_error_of_deletions_only(mimir: Mimir, saver: MimirSaver) -> None:
-    """Puts succeed although old pages await scrubbing; a deletion says so, and has deleted."""
-    where = put(saver, config(), {"step": 0}, a=1)
+@pytest.mark.parametrize("call", ["put", "writes", "copy", "delete"])
+def test_a_pending_scrub_reaches_the_caller(mimir: Mimir, saver: MimirSaver, call: str) -> None:
+    """Where old pages await scrubbing, each call does all of its work, and then says so."""
+    where, made = put(saver, config(), {"step": 0}, a=1), checkpoint(a=2)
     inner = Mimir.replace
 
     def pending(self: Mimir, *args: Any, **options: Any) -> Any:
         inner(self, *args, **options)
         raise ScrubPending("pending")
 
-    with patch.object(Mimir, "replace", pending):
-        put(saver, where, {"step": 1}, a=2)
+    calls: dict[str, Callable[[], object]] = {
+        "put": lambda: saver.put(where, made, {"step": 1}, made["channel_versions"]),
+        "writes": lambda: saver.put_writes(where, [(ERROR, "e"), ("w", 1)], "task"),
+        "copy": lambda: saver.copy_thread("t", "copy"),
+        "delete": lambda: saver.delete_thread("t"),
+    }
+    with patch.object(Mimir, "replace", pending), pytest.raises(ScrubPending):
+        calls[call]()
+    if call == "put":
         assert steps(saver) == [1, 0]
-        with pytest.raises(ScrubPending):
-            saver.delete_thread("t")
+    elif call == "writes":
+        found = saver.get_tuple(where)
+        assert found is not None
+        assert found.pending_writes == [("task", ERROR, "e"), ("task", "w", 1)]
+    elif call == "copy":
+        assert steps(saver, "copy") == [0]
+    else:
+        assert stored(mimir) == 0
+
+
+def test_a_late_run_leaves_nothing_although_a_scrub_is_pending(
+    mimir: Mimir, saver: MimirSaver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The note that a checkpoint came late and the erasure of its writes are both made."""
+    where = put(saver, config(), {"step": 0}, a=1)
+    saver.delete_thread("t")
+    made = checkpoint(a=2)
+    early = config(checkpoint=made["id"])
+    saver.put_writes(early, [("w", 1)], "task")
+    assert stored(mimir) == 1
+    inner = Mimir.replace
+
+    def pending(self: Mimir, *args: Any, **options: Any) -> Any:
+        inner(self, *args, **options)
+        raise ScrubPending("pending")
+
+    with patch.object(Mimir, "replace", pending), pytest.raises(ScrubPending):
+        saver.put(where, made, {"step": 1}, made["channel_versions"])
+    assert "dropped" in caplog.text
+    assert stored(mimir) == 0
+    put(saver, early, {"step": 2}, a=3)
     assert stored(mimir) == 0
 
 
