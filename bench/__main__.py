@@ -20,6 +20,7 @@ from bench.process import refuse_network
 from mimir_core.errors import MimirError
 
 COUNT = {"--count": {"type": int, "default": 10_000, "help": "how many turns to import"}}
+THREAD = {"--count": {"type": int, "default": 1_000, "help": "how many turns the long thread has"}}
 TABLE = {
     "--largest": {"type": int, "default": 100_000, "help": "how many turns to grow to"},
     "--queries": {"type": Path, "help": "questions with evidence, to plot recall by channel"},
@@ -76,6 +77,9 @@ COMMANDS = {
     ),
     "langchain": Command(of_extra("langchain"), "what the LangChain adapter adds to the core"),
     "llamaindex": Command(of_extra("llamaindex"), "what the LlamaIndex adapter adds to the core"),
+    "saver": Command(
+        of_extra("saver"), "a turn of a graph in a long thread and in short ones", options=THREAD
+    ),
     "peers": Command(
         compare.run, "other local memories, with the same turns and queries", compare.table
     ),
