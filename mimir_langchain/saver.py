@@ -33,11 +33,13 @@ from mimir_langchain.saver_records import (
     Write,
     checkpoint_key,
     id_of,
+    opened_fields,
     opened_value,
     sealed_value,
     unseeded_of,
 )
 from mimir_langchain.saver_thread import Thread, erase_all
+from mimir_langchain.saver_types import CheckpointSerializer, TypeName
 from mimir_langchain.vaults import is_digest, namespace_in
 
 if TYPE_CHECKING:  # beta upstream
@@ -62,8 +64,12 @@ class MimirSaver(AsyncSaver):
         mimir: An open `Mimir`; it stays the caller's to close.
         namespace: Where the checkpoints lie, ("langgraph", "checkpoints") if not given; savers of
             different namespaces see nothing of each other.
-        serde: The serializer, LangGraph's `JsonPlusSerializer` if not given. It sees plain values;
-            what it makes is sealed.
+        allow: Types that checkpoints may be made of beside LangGraph's own and, unless `strict`,
+            the data classes that the program has imported: classes, or pairs of module and name.
+            What is not allowed comes back as its parts, and stays stored as it is.
+        strict: Make only LangGraph's own types and what `allow` names; for vaults of others. The
+            variable LANGGRAPH_STRICT_MSGPACK, LangGraph's own switch, does the same.
+        serde: A serializer instead of all this. It sees plain values; what it makes is sealed.
 
     Instantiate:
         .. code-block:: python
@@ -92,9 +98,14 @@ class MimirSaver(AsyncSaver):
         mimir: Mimir,
         *,
         namespace: Namespace | str = ("langgraph", "checkpoints"),
+        allow: Iterable[TypeName | type] = (),
+        strict: bool = False,
         serde: SerializerProtocol | None = None,
     ) -> None:
-        super().__init__(serde=serde)
+        allowing = CheckpointSerializer(allow, strict=strict)
+        if serde is not None and (strict or allow):
+            raise InvalidArgument("a serializer of one's own says itself which types it makes")
+        super().__init__(serde=allowing if serde is None else serde)
         self._root = namespace_in(mimir, namespace)
         namespace_in(mimir, (*self._root, "thread"))  # there is room for one more label
         self._mimir = mimir
@@ -153,7 +164,7 @@ class MimirSaver(AsyncSaver):
             stored = thread.checkpoint(key)
             if stored is None:
                 continue
-            metadata = self.serde.loads_typed(stored.metadata)
+            metadata = opened_fields(self.serde, stored.metadata)
             if any(metadata.get(name) != value for name, value in filter.items()):
                 continue
             if (found := self._tuple(thread, stored)) is not None:
@@ -171,11 +182,11 @@ class MimirSaver(AsyncSaver):
         if records is None:
             return None
         values = {name: opened_value(self.serde, record) for name, record in records.items()}
-        checkpoint = {**self.serde.loads_typed(stored.checkpoint), "channel_values": values}
+        checkpoint = {**opened_fields(self.serde, stored.checkpoint), "channel_values": values}
         return CheckpointTuple(
             config=config_of(stored.thread, stored.place, stored.id),
             checkpoint=cast(Checkpoint, checkpoint),
-            metadata=self.serde.loads_typed(stored.metadata),
+            metadata=cast(CheckpointMetadata, opened_fields(self.serde, stored.metadata)),
             parent_config=config_of(stored.thread, stored.place, stored.parent)
             if stored.parent
             else None,

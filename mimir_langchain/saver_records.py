@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +34,9 @@ def pack(header: dict[str, Any], *payloads: bytes) -> bytes:
 def unpack(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """A record's header and payloads. Raises VaultDamaged if it is none."""
     start = 4 + int.from_bytes(data[:4], "big")
-    try:
+    with _readable():
         header = json.loads(data[4:start])
         sizes = list(map(int, header.pop("sizes")))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise VaultDamaged("a stored record cannot be read") from None
     if start + sum(sizes) != len(data):
         raise VaultDamaged("a stored record has another length than it says")
     payloads = []
@@ -44,6 +44,15 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
         payloads.append(data[start : start + size])
         start += size
     return header, payloads
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raises VaultDamaged for what lacks a part or has one of another kind."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise VaultDamaged("a stored record cannot be read") from None
 
 
 def sealed_value(serde: SerializerProtocol, value: Any) -> tuple[str, bytes]:
@@ -54,9 +63,19 @@ def sealed_value(serde: SerializerProtocol, value: Any) -> tuple[str, bytes]:
 
 
 def opened_value(serde: SerializerProtocol, record: bytes) -> Any:
-    """The channel value of a record."""
-    header, (data,) = unpack(record)
-    return serde.loads_typed((header["type"], data))
+    """The channel value of a record. Raises VaultDamaged if it is none."""
+    with _readable():
+        header, (data,) = unpack(record)
+        typed = (header["type"], data)
+    return serde.loads_typed(typed)
+
+
+def opened_fields(serde: SerializerProtocol, typed: tuple[str, bytes]) -> dict[str, Any]:
+    """What the serializer made of a checkpoint or its metadata. Raises VaultDamaged."""
+    found = serde.loads_typed(typed)
+    if not isinstance(found, dict):
+        raise VaultDamaged("a stored checkpoint has no fields")
+    return found
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,11 +108,17 @@ class Write:
 
     @classmethod
     def opened(cls, record: bytes) -> Write:
-        """The write of a record."""
-        header, (data,) = unpack(record)
-        return cls(
-            header["task"], header["index"], header["channel"], header["path"], header["type"], data
-        )
+        """The write of a record. Raises VaultDamaged if it is none."""
+        with _readable():
+            header, (data,) = unpack(record)
+            return cls(
+                task=header["task"],
+                index=header["index"],
+                channel=header["channel"],
+                path=header["path"],
+                kind=header["type"],
+                data=data,
+            )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -142,20 +167,21 @@ class Stored:
 
     @classmethod
     def opened(cls, record: bytes) -> Stored:
-        """The checkpoint of a record."""
-        header, (checkpoint, metadata) = unpack(record)
-        kinds = header["types"]
-        return cls(
-            thread=header["thread"],
-            place=header["ns"],
-            id=header["id"],
-            parent=header["parent"],
-            run=header["run"],
-            values={channel: tuple(where) for channel, where in header["values"].items()},
-            unseeded=header["unseeded"],
-            checkpoint=(kinds[0], checkpoint),
-            metadata=(kinds[1], metadata),
-        )
+        """The checkpoint of a record. Raises VaultDamaged if it is none."""
+        with _readable():
+            header, (checkpoint, metadata) = unpack(record)
+            kinds = header["types"]
+            return cls(
+                thread=header["thread"],
+                place=header["ns"],
+                id=header["id"],
+                parent=header["parent"],
+                run=header["run"],
+                values={channel: tuple(where) for channel, where in header["values"].items()},
+                unseeded=header["unseeded"],
+                checkpoint=(kinds[0], checkpoint),
+                metadata=(kinds[1], metadata),
+            )
 
 
 def unseeded_of(checkpoint: Checkpoint, metadata: dict[str, Any]) -> list[str]:

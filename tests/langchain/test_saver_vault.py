@@ -15,11 +15,12 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command
+from ormsgpack import packb
 
 from mimir_core import Mimir
 from mimir_core.errors import NotSerializable, VaultClosed, VaultDamaged
 from mimir_langchain import MimirSaver
-from mimir_langchain.saver_records import unpack
+from mimir_langchain.saver_records import pack, unpack
 
 from ..vault.raw import flip, read_blocks
 from ..vault.vaults import create, reopen
@@ -94,7 +95,24 @@ def _no_sizes(record: bytes) -> bytes:
     return b"\0\0\0\2{}"
 
 
-@pytest.mark.parametrize("damage", [_without_length, _no_record, _no_sizes, lambda _: b""])
+def _no_fields(record: bytes) -> bytes:
+    return pack({}, b"", b"")
+
+
+def _no_payload(record: bytes) -> bytes:
+    return pack(unpack(record)[0])
+
+
+def _no_checkpoint(record: bytes) -> bytes:
+    header, (_, metadata) = unpack(record)
+    return pack(header, packb(["a list"]), metadata)
+
+
+DAMAGES = [_without_length, _no_record, _no_sizes, lambda _: b"", _no_fields, _no_payload,
+           _no_checkpoint]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_no_record_is_an_error(
     mimir: Mimir, damage: Callable[[bytes], bytes]
 ) -> None:
