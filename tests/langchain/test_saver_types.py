@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import collections
 import os
 import subprocess
 import sys
 import types
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import ormsgpack
 import pytest
 from langchain_core.messages import AIMessage
@@ -27,6 +29,7 @@ from langgraph.checkpoint.serde.jsonplus import (
     JsonPlusSerializer,
 )
 from pydantic import BaseModel, SecretStr
+from typing_extensions import TypedDict
 
 from mimir_core import Mimir
 from mimir_core.errors import InvalidArgument, VaultDamaged
@@ -80,6 +83,12 @@ class Mood(Enum):
     GOOD = "good"
 
 
+class Travel(TypedDict):
+    """A state with a value of a data class."""
+
+    place: Place
+
+
 class Tags(set[str]):
     """A set of one's own."""
 
@@ -88,7 +97,7 @@ VALUES = [
     Weather(city="Oslo"), Place("Oslo", Weather(city="Oslo", celsius=1.5)), Pair(1, 2), Mood.GOOD,
     Tags({"a"}), SecretStr("s"), {"m": [Place("a")]},
 ]  # fmt: skip
-SAFE = [AIMessage("a", id="1"), date(2024, 1, 2), Path("a/b"), {1, 2}, collections.deque([1])]
+SAFE = [AIMessage("a", id="1"), date(2024, 1, 2), Path("a/b"), {1, 2}, deque([1])]
 
 
 class Forged:
@@ -212,19 +221,65 @@ def test_langgraphs_own_types_always_come_back(mimir: Mimir, value: Any) -> None
     assert value_of(saver) == value
 
 
+NOON = datetime(2024, 7, 1, 12, tzinfo=ZoneInfo("Europe/Oslo"))
+CHANGED: dict[str, tuple[Any, Any]] = {
+    "zone": (NOON, NOON.replace(tzinfo=timezone(timedelta(hours=2)))),
+    "fold": (datetime(2024, 10, 27, 2, 30, fold=1), datetime(2024, 10, 27, 2, 30)),
+    "objects": (np.array([1, "a"], object), None),
+    "named fields": (np.array([(1,)], [("a", "<i4")]), np.array([b"\1"], "V4")),
+    "deque": (deque([1, 2], maxlen=2), deque([1, 2])),
+    "tuple": ((1, 2), [1, 2]),
+    "set of tuples": ({(1, 2)}, [[1, 2]]),
+    "defaultdict": (defaultdict(int, a=1), {"a": 1}),
+    "Counter": (Counter("aa"), {"a": 2}),
+    "OrderedDict": (OrderedDict(a=1), {"a": 1}),
+    "enum as a key": ({Mood.GOOD: 1}, {"good": 1}),
+    "exception": (ValueError("x"), "ValueError('x')"),
+    "surrogate": ("a\ud800", "a?"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_the_serializer_changes_is_as_the_readme_says(mimir: Mimir, name: str) -> None:
+    """Values that LangGraph's serializer changes come back as it leaves them, no more and no less.
+
+    A value is compared by its repr, which tells zones, bounds and types apart.
+    """
+    value, changed = CHANGED[name]
+    put(MimirSaver(mimir), config(), a=value)
+    found = value_of(MimirSaver(mimir))
+    assert repr(found) == repr(changed)
+    assert repr(value_of(MimirSaver(mimir, serde=JsonPlusSerializer()))) == repr(changed)
+
+
+@pytest.mark.parametrize("value", [np.float64(1.5), np.int32(1), 2**70], ids=repr)
+def test_what_the_serializer_refuses_is_not_stored(mimir: Mimir, value: Any) -> None:
+    """Numpy scalars and integers over 64 bits are a TypeError, before anything is written."""
+    with pytest.raises(TypeError):
+        put(MimirSaver(mimir), config(), a=value)
+    assert mimir.stats().memories == 0
+
+
 SWITCHED = """
 import sys
 from pathlib import Path
+from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 from mimir_langchain import MimirSaver
 from tests.langchain.graphs import asking_graph, config
-from tests.langchain.test_saver_types import Mood, Place, value_of
+from tests.langchain.test_saver_types import Place, Travel, value_of
 from tests.vault.vaults import reopen
 with reopen(Path(sys.argv[1])) as mimir:
     assert value_of(MimirSaver(mimir)) == {"name": "Oslo", "weather": None}
     assert value_of(MimirSaver(mimir, allow=[Place])) == Place("Oslo")
     allowing = MimirSaver(mimir).with_allowlist([(Place.__module__, "Place")])
     assert value_of(allowing) == Place("Oslo")
+    builder = StateGraph(Travel)
+    builder.add_node("go", lambda state: {"place": Place("Bergen")})
+    builder.add_edge(START, "go")
+    going = builder.compile(checkpointer=MimirSaver(mimir))
+    going.invoke({"place": Place("Oslo")}, config("travel"))
+    assert going.get_state(config("travel")).values == {"place": Place("Bergen")}
     graph = asking_graph(MimirSaver(mimir))
     graph.invoke({"said": [], "fixed": "f"}, config("other"))
     assert graph.invoke(Command(resume="y"), config("other"))["said"] == ["hello", "you say y"]
