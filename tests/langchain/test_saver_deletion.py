@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
 
@@ -20,6 +21,8 @@ from mimir_core.errors import InvalidArgument, ScrubPending
 from mimir_langchain import MimirSaver, blobs
 from mimir_langchain.vaults import digest
 
+from ..vault.vaults import create
+from ..vault.worker import start_worker
 from .graphs import checkpoint, config, counting_graph, put
 
 ROOT = ("langgraph", "checkpoints")
@@ -176,6 +179,32 @@ def test_a_late_run_leaves_nothing_although_a_scrub_is_pending(
     assert stored(mimir) == 0
     put(saver, early, {"step": 2}, a=3)
     assert stored(mimir) == 0
+
+
+def test_a_real_reader_in_the_way(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process holds a snapshot, replacing a write says so, and has replaced it."""
+    monkeypatch.setattr("mimir_core.vault.vault.SCRUB_TIMEOUT", 0.2)
+    with create(path) as mimir:
+        saver = MimirSaver(mimir)
+        where = put(saver, config(), {"step": 0}, a=1)
+        saver.put_writes(where, [(ERROR, "old")], "task")
+        with start_worker("hold_snapshot", path) as holder:
+            assert holder.stdout is not None
+            assert holder.stdin is not None
+            holder.stdout.readline()
+            later = put(saver, where, {"step": 1}, a=2)  # replaces nothing, so nothing is to tell
+            with pytest.raises(ScrubPending):
+                saver.put_writes(where, [(ERROR, "new")], "task")
+            found = saver.get_tuple(where)
+            assert found is not None
+            assert found.pending_writes == [("task", ERROR, "new")]
+            with pytest.raises(ScrubPending):
+                saver.prune(["t"])
+            assert steps(saver) == [1]
+            holder.stdin.close()
+            holder.wait(30)
+        put(saver, later, {"step": 2}, a=3)
+    assert not path.with_name(path.name + "-wal").exists()
 
 
 # Runs
