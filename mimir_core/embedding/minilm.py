@@ -119,7 +119,7 @@ class MiniLM:
         check_texts([text])
         if len(text) <= MAX_TOKENS - MARKERS:  # a token has a character at least
             return [text]
-        return windows(text, self._loaded().tokenizer.encode(text), MAX_TOKENS - MARKERS)
+        return windows(text, self._loaded().tokens, MAX_TOKENS - MARKERS)
 
     def _loaded(self) -> Model:
         """The model; a forked child loads its own, for threads do not survive a fork."""

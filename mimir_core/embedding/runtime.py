@@ -19,6 +19,7 @@ import onnxruntime as ort
 from tokenizers import Encoding, Tokenizer
 
 from mimir_core.embedding.space import Vectors
+from mimir_core.embedding.windows import head
 from mimir_core.errors import EmbeddingError, ModelMissing
 
 MAX_TOKENS = 256
@@ -27,8 +28,11 @@ MAX_TOKENS = 256
 BATCH_TOKENS = 256
 """Tokens in one batch: measured best, larger batches leave the CPU's caches."""
 
-PIECE_TEXTS = 64
-"""Texts that a thread tokenizes at a time, and up to which a call is not bulk work."""
+FEW_TEXTS = 64
+"""Up to so many texts a call is not bulk work."""
+
+BRIEF_CHARS = 1024
+"""Up to so many characters a text is tokenized in less than a millisecond."""
 
 Positions: TypeAlias = npt.NDArray[np.intp]
 
@@ -81,27 +85,27 @@ class Model:
 
     def embed_one(self, text: str) -> Vectors:
         """The text's vector, float32 [384]."""
-        vector: Vectors = _run(self._session, [self.tokenizer.encode(text)])[0]
+        vector: Vectors = _run(self._session, self.encode([text]))[0]
         return vector
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        """Tokenize; in bulk on all threads.
+        """Tokenize as much of each text as the model reads, and a little more of a long one."""
+        return self.tokens([head(text, self.tokens, MAX_TOKENS) for text in texts])
 
-        The tokenizer's own batch call keeps a thread pool that complains after a fork.
+    def tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        """Tokenize whole texts, and let other threads run meanwhile.
+
+        The tokenizer's `encode` holds the interpreter's lock, for seconds if a text is long;
+        `encode_batch` does not, and takes all CPUs. A forked child goes on without its threads.
         """
-        if len(texts) <= PIECE_TEXTS:
-            return self._encode_piece(texts)
-        pieces = [texts[i : i + PIECE_TEXTS] for i in range(0, len(texts), PIECE_TEXTS)]
-        with ThreadPoolExecutor(self._threads) as pool:
-            return [each for piece in pool.map(self._encode_piece, pieces) for each in piece]
-
-    def _encode_piece(self, texts: Sequence[str]) -> list[Encoding]:
-        return [self.tokenizer.encode(text) for text in texts]
+        if len(texts) == 1 and len(texts[0]) <= BRIEF_CHARS:
+            return [self.tokenizer.encode(texts[0])]  # sooner done than handed to another thread
+        return self.tokenizer.encode_batch(list(texts))
 
     def embed(self, encodings: Sequence[Encoding]) -> Iterator[tuple[Positions, Vectors]]:
         """Embed in batches; yields each batch's positions in the input, and its vectors."""
         planned = list(batches([len(each) for each in encodings]))
-        if len(encodings) <= PIECE_TEXTS:
+        if len(encodings) <= FEW_TEXTS:
             for rows in planned:
                 yield rows, _run(self._session, [encodings[i] for i in rows])
             return
