@@ -3,6 +3,8 @@
 One rule for both sides: Unicode NFKC and case folding (UAX 15, The Unicode Standard 3.13), runs of
 letters, digits and marks, English stop words left out, Snowball's English stems (Porter 2).
 Scripts written without spaces become overlapping character bigrams, as in Lucene's CJK analysis.
+A word with accents is also a term without them, and so is what capital letters tell: whoever
+writes the same as the memory has more terms in common with it, and finds it first.
 """
 
 from __future__ import annotations
@@ -15,26 +17,18 @@ from functools import cache
 
 import Stemmer
 
-ANALYSIS = f"3 stemmer {Stemmer.version()} unicode {unicodedata.unidata_version}"
+from mimir_core.index.capitals import told_by_capitals
+from mimir_core.index.folding import folded
+from mimir_core.index.stop_words import STOP_WORDS
+
+ANALYSIS = f"4 stemmer {Stemmer.version()} unicode {unicodedata.unidata_version}"
 """Names the rules that made stored terms; terms made by others are not comparable."""
 
 MAX_TERM_CHARS = 64
 """Longer words (keys, hashes, encoded files) count by their first 64 characters."""
 
-# Closed-class English. "don", "won" and "haven" stay terms: they are a name, a verb and a noun too.
-_ENGLISH = """
-    a an the and or but nor so if then else than as because while until although though
-    of at by for with about against between into through during before after above below to from
-    up down in out on off over under again further once upon within without toward towards
-    i me my mine myself we us our ours ourselves you your yours yourself yourselves
-    he him his himself she her hers herself it its itself they them their theirs themselves
-    this that these those here there what which who whom whose when where why how
-    am is are was were be been being have has had having do does did doing done
-    can could may might must shall should will would ought
-    not no any some all both each few more most other such only own same too very just also
-    ain aren didn doesn hadn hasn isn wasn weren couldn shouldn wouldn
-"""
-_STOP_WORDS = frozenset(_ENGLISH.split())
+MAX_READ_CHARS = 8 << 20
+"""So many characters are read of a text after normalization: no text of 8 MiB has more before."""
 
 _CLITIC = "(?:'(?:s|t|d|m|ll|re|ve)(?![{word}]))?"  # isn't, Ana's, we'll: the tail means nothing
 _ASCII_WORDS = re.compile("([a-z0-9]+)" + _CLITIC.format(word="a-z0-9"))
@@ -91,34 +85,66 @@ _local = _PerThread()
 
 
 def analyze(text: str) -> list[str]:
-    """The terms of ``text`` in order, repeated as often as they occur; possibly none.
+    """The terms of ``text``, repeated as often as they occur; possibly none.
 
+    Words in order, each with its form without accents behind it; then what capital letters tell.
     Stop words are left out unless the text consists of nothing else, so that a question or a
-    memory made of them alone can still be found. Any string is accepted; memory beyond the
-    result is bounded whatever its length. Thread-safe.
+    memory made of them alone can still be found. Any string is accepted; time and memory are
+    bounded by its length, for of one whose characters stand for many others (U+FDFA: 18) only so
+    much is read as a text of plain ones can have. Thread-safe.
     """
-    words = _words(text) if len(text) <= _PIECE_CHARS else _words_of_long(text)
-    kept = [word[:MAX_TERM_CHARS] for word in words if word not in _STOP_WORDS]
-    return list(_local.stem(kept or words))
+    words, told = _words(text) if len(text) <= _PIECE_CHARS else _words_of_long(text)
+    kept = [word for word in words if word not in STOP_WORDS]
+    return _stems([*kept, *told] if kept else words)
 
 
-def _words_of_long(text: str) -> list[str]:
+def _stems(words: list[str]) -> list[str]:
+    """The stem of each word; equal ones of a long text are one string."""
+    cut = [word[:MAX_TERM_CHARS] for word in words]
+    if len(cut) <= _PIECE_CHARS:
+        return list(_local.stem(cut))
+    distinct = list(dict.fromkeys(cut))
+    stem_of = dict(zip(distinct, _local.stem(distinct), strict=True))
+    return [stem_of[word] for word in cut]
+
+
+def _words_of_long(text: str) -> tuple[list[str], list[str]]:
     """The words piece by piece, with small working copies and one string a distinct word."""
     words: list[str] = []
+    told: list[str] = []
     seen: dict[str, str] = {}
+    room = MAX_READ_CHARS
     for piece in _PIECES.finditer(text):
-        found = _words(piece[0])
-        words.extend(map(seen.setdefault, found, found))
-    return words
+        plain = _normalized(piece[0])[:room]
+        room -= len(plain)
+        for all_, found in zip((words, told), _words(plain), strict=True):
+            all_.extend(map(seen.setdefault, found, found))
+        if not room:
+            break
+    return words, told
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str) -> tuple[list[str], list[str]]:
+    """All words of a text, and what its capital letters tell."""
     if text.isascii():
-        return _ASCII_WORDS.findall(text.lower())
-    text = _long_runs_of_marks().sub(r"\1", text)
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    words = _WORDS.findall(folded.translate(_CHARACTERS))
-    return [part for word in words for part in _parts(word)]
+        return _ASCII_WORDS.findall(text.lower()), told_by_capitals(text)
+    text = _normalized(text)
+    plain = unicodedata.normalize("NFKC", text.casefold())
+    words = _WORDS.findall(plain.translate(_CHARACTERS))
+    parts = [part for word in words for part in _parts(word)]
+    return [form for part in parts for form in _forms(part)], told_by_capitals(text)
+
+
+def _normalized(text: str) -> str:
+    """NFKC, of runs of marks up to thirty each."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", _long_runs_of_marks().sub(r"\1", text))
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    plain = folded(word)
+    return (word,) if plain == word or not plain else (word, plain)
 
 
 @cache

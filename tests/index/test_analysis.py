@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mimir_core.index import analysis
 from mimir_core.index.analysis import MAX_TERM_CHARS, analyze
 
 
@@ -66,7 +67,7 @@ def test_emoji_are_terms() -> None:
         ("Привет, мир", ["привет", "мир"]),
         ("שלום עולם", ["שלום", "עולם"]),
         ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
-        ("Straße CAFE\u0301", ["strass", "café"]),
+        ("Straße CAFE\u0301", ["strass", "café", "cafe"]),
         ("\uff21\uff22\uff23 \ufb01ne", ["abc", "fine"]),
     ],
 )
@@ -97,13 +98,33 @@ def test_long_words_are_cut() -> None:
     """A term never exceeds its bound, however long the word."""
     assert analyze("9" * 20_000) == ["9" * MAX_TERM_CHARS]
     assert set(analyze("9" * 50_000)) == {"9" * MAX_TERM_CHARS}
-    assert analyze("é" * 500) == ["é" * MAX_TERM_CHARS]
+    assert analyze("é" * 500) == ["é" * MAX_TERM_CHARS, "e" * MAX_TERM_CHARS]
 
 
 def test_a_long_text_yields_the_terms_of_its_parts() -> None:
     """Reading in pieces neither loses nor cuts a word."""
     text = "sailing on Ana's boat, 12 knots \U0001f600 "
     assert analyze(text * 3000) == analyze(text) * 3000
+
+
+@pytest.mark.parametrize(
+    "unit", ["\ufdfa", "\ufdfa ", "\ufdfb", "\u3316", "\u247d", "\ufdfa" * 60 + "9 ", "\u0390 "]
+)
+def test_characters_that_stand_for_many_are_bounded(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text of them has at most the terms of plain ones of its size, and holds equal ones once."""
+    size = 256 << 10
+    monkeypatch.setattr(analysis, "MAX_READ_CHARS", size)
+    terms = analyze(unit * (size // len(unit.encode())))
+    assert sum(map(len, terms)) <= 2 * size  # bigrams hold each character twice
+    assert len(set(map(id, terms))) == len(set(terms)) < 100
+
+
+def test_a_ligature_in_a_long_text_is_read_to_the_end() -> None:
+    """What stands for many characters takes nothing from a text that has few of it."""
+    text = "peace be upon him \ufdfa " * 4_000 + "ostrich"
+    assert analyze(text)[-1] == "ostrich"
 
 
 def test_a_run_of_marks_is_cut() -> None:
