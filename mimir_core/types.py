@@ -63,6 +63,8 @@ def _check_label(label: object) -> str:
     if not isinstance(label, str):
         raise InvalidNamespace("a namespace label is a string")
     plain = label.isascii() and label.isprintable()  # in form C, and without such characters
+    if len(label) > 4 * MAX_LABEL_BYTES:  # form C is a third at least, and takes its time
+        raise InvalidNamespace(f"a namespace label has at most {MAX_LABEL_BYTES} bytes of UTF-8")
     normal = label if plain else unicodedata.normalize("NFC", label)
     if not normal or "." in normal:
         raise InvalidNamespace("a namespace label is not empty and holds no dot")

@@ -164,3 +164,10 @@ def test_from_micros_refuses_far_times() -> None:
     for micros in (1 << 62, -(1 << 62), 10**40):
         with pytest.raises(InvalidArgument):
             from_micros(micros)
+
+
+def test_a_huge_label_is_refused_before_it_is_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of marks costs nothing: its length alone is looked at."""
+    monkeypatch.setattr("mimir_core.types.unicodedata", None)
+    with pytest.raises(InvalidNamespace, match="256 bytes"):
+        check_namespace("b" + "\u0315\u0300" * 100_000)

@@ -190,6 +190,21 @@ def test_a_turn_of_stop_words_is_found_by_its_words(mimir: Mimir) -> None:
         assert [hit.id for hit in mimir.recall(query, mode="lexical")] == [said]
 
 
+def test_terms_of_an_older_analysis_are_made_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vault written by other rules is found by the present ones, beside what comes later."""
+    with monkeypatch.context() as older:
+        older.setattr("mimir_core.vault.segment.ANALYSIS", "3")
+        older.setattr("mimir_core.index.speech.analyze", lambda text: text.lower().split())
+        with create(path) as mimir:
+            old = [mimir.remember(text) for text in ("met José Núñez", "Will sailed", "met Ana")]
+    with reopen(path) as mimir:
+        new = mimir.remember("Jose Nunez wrote")
+        for query, found in {"Jose Nunez": {old[0], new}, "Will": {old[1]}}.items():
+            assert {hit.id for hit in mimir.recall(query, mode="lexical")} == found
+
+
 def test_one_memory_is_found_by_every_mode(mimir: Mimir) -> None:
     """A scope of one memory has no spread of scores to compare with, and still finds it."""
     id_ = mimir.remember("a cat")
