@@ -21,13 +21,16 @@ class Edge(NamedTuple):
     child: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GraphNode:
     """A node: its id, its thread's name if a live memory still bears it, whether it is erased."""
 
     id: str
     thread: str | None
     erased: bool
+
+    def __repr__(self) -> str:
+        return f"<GraphNode {self.id[:12]}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mimir_core.crypto.kdf import KdfProfile
+from mimir_core.crypto.slots import PassphraseCredential
 from mimir_core.embedding import Embedder, MiniLM
 from mimir_core.errors import (
     InvalidArgument,
@@ -39,6 +40,7 @@ from mimir_core.results import Forgotten, Hits, Report
 from mimir_core.scope import Pick, Scope, picker
 from mimir_core.searched import ScopeCache
 from mimir_core.seen import Seen, checker
+from mimir_core.tracebacks import LocalsCleared
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.state import State
 from mimir_core.vault.vault import Vault
@@ -89,8 +91,11 @@ class Mimir(Lookup):
         Raises:
             VaultExists, VaultReadOnly, DiskFull, InvalidArgument.
         """
-        embedder = MiniLM() if embedder is None else embedder
-        return cls(Vault.create(Path(path), passphrase, profile), embedder, Path(path))
+        credential = PassphraseCredential(passphrase)
+        del passphrase  # tracebacks may show what a frame holds
+        with LocalsCleared():
+            embedder = MiniLM() if embedder is None else embedder
+            return cls(Vault.create(Path(path), credential, profile), embedder, Path(path))
 
     @classmethod
     def open(
@@ -107,10 +112,13 @@ class Mimir(Lookup):
             NotAVault, UnsupportedFormat, KdfOutOfBounds, CannotUnlock, VaultDamaged, VaultBusy,
             VaultReadOnly.
         """
-        embedder = MiniLM() if embedder is None else embedder
+        credential = PassphraseCredential(passphrase)
+        del passphrase  # tracebacks may show what a frame holds
         insecure = profile is KdfProfile.INSECURE_FOR_TESTS
-        vault = Vault.open(Path(path), passphrase, allow_insecure=insecure)
-        return cls(vault, embedder, Path(path))
+        with LocalsCleared():
+            embedder = MiniLM() if embedder is None else embedder
+            vault = Vault.open(Path(path), credential, allow_insecure=insecure)
+            return cls(vault, embedder, Path(path))
 
     @property
     def embedder(self) -> Embedder:
@@ -383,8 +391,15 @@ class Mimir(Lookup):
     def change_passphrase(
         self, passphrase: str, *, profile: KdfProfile = KdfProfile.STANDARD
     ) -> None:
-        """Replaces the passphrase. Old copies of the file still open with the old one."""
-        self._vault.change_passphrase(passphrase, profile)
+        """Replaces the passphrase of this file; the root key behind it stays.
+
+        An older copy of the file still opens with the old passphrase. So does what is written
+        later, for whoever holds such a copy, whose preamble unwraps the same root key.
+        """
+        credential = PassphraseCredential(passphrase)
+        del passphrase  # tracebacks may show what a frame holds
+        with LocalsCleared():
+            self._vault.change_passphrase(credential, profile)
 
     def close(self) -> None:
         """Writes the views, empties the journal, wipes the keys. A second call does nothing."""

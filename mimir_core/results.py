@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self, SupportsIndex, TypeVar, overload
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from typing import Any, NoReturn, Self, SupportsIndex, TypeVar, overload
 
 from mimir_core.display import hits_html, lineage_html, thread_html
+from mimir_core.errors import NotSerializable
 from mimir_core.types import EdgeKind, Namespace
 
 
+def _refuse() -> NoReturn:
+    raise NotSerializable(
+        "what a vault gave is not pickled: a pickle holds it in the clear",
+        hint="pass ids, or take out what is to go on, such as `[hit.text for hit in hits]`",
+    )
+
+
+class _Opened:
+    """A frozen dataclass of opened content: it is copied, but never pickled by the way."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}  # type: ignore[arg-type]  # those below are dataclasses
+        return type(self)(**deepcopy(parts, memo))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        _refuse()
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Memory:
+class Memory(_Opened):
     """One opened memory.
 
     Attributes:
@@ -50,7 +75,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Hit:
+class Hit(_Opened):
     """A memory that recall found.
 
     Attributes:
@@ -94,7 +119,16 @@ Shown = TypeVar("Shown")
 
 
 class _Found(list[Shown]):
-    """A list whose slices are lists of its own kind."""
+    """A list whose slices are lists of its own kind; it is copied, but never pickled."""
+
+    def __copy__(self) -> Self:
+        return type(self)(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(deepcopy(list(self), memo))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        _refuse()
 
     @overload
     def __getitem__(self, place: SupportsIndex, /) -> Shown: ...

@@ -14,7 +14,7 @@ BUILD = (ROOT / "mimir_core" / "embedding" / "build", ROOT / "mimir_core" / "bui
 FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results",
           "searched", "seen", "lookup", "graph", "display")
 PEERS = ("dag", "index", "embedding", "storage")
-GROUND = ("types", "encoding", "quiet")
+GROUND = ("types", "encoding", "quiet", "tracebacks")
 RANKS = (
     {"mimir_langchain": 6, "mimir_llamaindex": 6, "mimir_core.cli": 5, "mimir_core.jupyter": 6,
      "mimir_core": 4}

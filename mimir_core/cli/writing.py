@@ -176,8 +176,10 @@ def passwd(
 ) -> None:
     """Change the passphrase.
 
-    Copies of the file made before still open with the old one.
+    The key behind it stays: with a copy of the file made before, the old passphrase still opens
+    the copy, and what is written to the vault later.
     """
     with open_vault(vault, passphrase_file) as mimir:
         mimir.change_passphrase(read_new_passphrase(new_passphrase_file))
     say("The passphrase is changed.")
+    say("With an older copy of the file the old one still opens it, and what is written later.")

@@ -18,9 +18,12 @@ from mimir_core.errors import InvalidArgument, KdfOutOfBounds
 
 ARGON2_VERSION: Final = 0x13
 SALT_SIZE: Final = 16
-MEMORY_KIB_BOUNDS: Final = (65_536, 2_097_152)
+MEMORY_KIB_BOUNDS: Final = (65_536, 1_048_576)
 PASSES_BOUNDS: Final = (3, 16)
 LANES_BOUNDS: Final = (1, 16)
+MAX_WORK_KIB: Final = 4_194_304
+"""Memory times passes: what a preamble, which anyone can write, may ask for before it is
+authenticated. About five times the default; an attempt takes 1 GiB and a few seconds at most."""
 
 _SHA256: Final = SHA256()
 _SETTINGS: Final = struct.Struct("<III4x16s")
@@ -87,7 +90,8 @@ class KdfSettings:
         if allow_insecure and cost == KdfProfile.INSECURE_FOR_TESTS.value:
             return self
         bounds = (MEMORY_KIB_BOUNDS, PASSES_BOUNDS, LANES_BOUNDS)
-        if all(low <= value <= high for value, (low, high) in zip(cost, bounds, strict=True)):
+        within = all(low <= value <= high for value, (low, high) in zip(cost, bounds, strict=True))
+        if within and self.memory_kib * self.passes <= MAX_WORK_KIB:
             return self
         raise KdfOutOfBounds(
             f"Argon2id with {self.memory_kib} KiB, {self.passes} passes and {self.lanes} lanes "
@@ -112,7 +116,7 @@ class KdfSettings:
                 type=Type.ID,
                 version=ARGON2_VERSION,
             )
-        except HashingError:
+        except HashingError:  # its frames hold the passphrase
             raise KdfOutOfBounds(
                 f"Argon2id could not get {self.memory_kib} KiB of memory", hint="free some memory"
             ) from None

@@ -27,6 +27,7 @@ from mimir_core.dag.node import DEVICE_SIZE
 from mimir_core.errors import MimirError, NotSerializable, VaultClosed
 from mimir_core.storage import BlockStore, SqliteBlockStore
 from mimir_core.storage.handle import owns
+from mimir_core.tracebacks import LocalsCleared
 from mimir_core.vault.checkpoint import Checkpointer
 from mimir_core.vault.container import Container
 from mimir_core.vault.edit import Edit
@@ -59,7 +60,10 @@ class Vault:
 
     @classmethod
     def create(
-        cls, path: Path, passphrase: str, profile: KdfProfile = KdfProfile.STANDARD
+        cls,
+        path: Path,
+        credential: PassphraseCredential,
+        profile: KdfProfile = KdfProfile.STANDARD,
     ) -> Vault:
         """Creates an empty vault file and opens it.
 
@@ -67,14 +71,16 @@ class Vault:
             VaultExists, VaultReadOnly, DiskFull, StorageFailed: from the store.
             InvalidArgument: for a passphrase that cannot be used.
         """
-        preamble, keys, kinds = Preamble.create(PassphraseCredential(passphrase), profile)
+        preamble, keys, kinds = Preamble.create(credential, profile)
         root = Root(bytes(32), 1, secrets.token_bytes(DEVICE_SIZE), slot_kinds=kinds)
         blocks = Container.first_blocks(keys, preamble, root)
         store = SqliteBlockStore.create(path, preamble, blocks)
         return cls(store, keys)._opened()
 
     @classmethod
-    def open(cls, path: Path, passphrase: str, *, allow_insecure: bool = False) -> Vault:
+    def open(
+        cls, path: Path, credential: PassphraseCredential, *, allow_insecure: bool = False
+    ) -> Vault:
         """Opens a vault file.
 
         Raises:
@@ -83,7 +89,6 @@ class Vault:
         """
         store = SqliteBlockStore.open(path)
         try:
-            credential = PassphraseCredential(passphrase)
             keys = unlock(store.preamble(), credential, allow_insecure=allow_insecure)
         except BaseException:
             store.close()
@@ -118,7 +123,7 @@ class Vault:
         Raises:
             VaultClosed, VaultDamaged, VaultBusy, StorageFailed.
         """
-        with self._guard():
+        with LocalsCleared(), self._guard():
             self._check_open()
             due = self._scrub_due
             with self._store.reading():
@@ -133,7 +138,7 @@ class Vault:
         Raises:
             ScrubPending: on leaving: committed, but old pages still stand in the journal.
         """
-        with self._guard():
+        with LocalsCleared(), self._guard():
             self._check_open()
             self._erasing = False
             with self._store.writing(WRITER_TIMEOUT):
@@ -201,7 +206,9 @@ class Vault:
                 self.commit(state, edit, staged)
         return len(ordinals)
 
-    def change_passphrase(self, passphrase: str, profile: KdfProfile = KdfProfile.STANDARD) -> None:
+    def change_passphrase(
+        self, credential: PassphraseCredential, profile: KdfProfile = KdfProfile.STANDARD
+    ) -> None:
         """Wraps the root key for a new passphrase; the old one stops opening this file.
 
         Raises:
@@ -211,7 +218,7 @@ class Vault:
             raw, kinds = change_passphrase(
                 self._store.preamble(),
                 self._keys,
-                PassphraseCredential(passphrase),
+                credential,
                 state.root.slot_kinds,
                 profile,
             )
