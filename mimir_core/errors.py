@@ -32,12 +32,13 @@
     ├── MissingExtra (ImportError)  an optional part of Mimir is not installed
     └── NotSerializable (TypeError) handles and keys refuse pickle and deepcopy
 
-Messages never contain content, keys, metadata values, namespaces or filter values.
+Messages never contain content, keys, metadata values, namespaces or filter values. They name the
+field of metadata that is meant, and of a list the item, counted from 0.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class MimirError(Exception):
@@ -53,6 +54,10 @@ class MimirError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = self.default_hint if hint is None else hint
+
+    def within(self, place: str) -> Self:
+        """The same error, which says where in what was handed in its cause is."""
+        return type(self)(f"{place}: {self.args[0]}", hint=self.hint)
 
     def __str__(self) -> str:
         message = super().__str__()

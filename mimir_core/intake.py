@@ -6,7 +6,7 @@ import datetime as dt
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from mimir_core.embedding import Embedder, VectorSpace, embed_whole
 from mimir_core.errors import DuplicateKey, InvalidArgument, InvalidText, InvalidVector
 from mimir_core.index.columns import quantize, unit
 from mimir_core.index.speech import spoken, spoken_terms
-from mimir_core.types import Namespace, check_metadata, check_namespace, to_micros
+from mimir_core.types import Namespace, check_metadata, check_namespace, checked_each, to_micros
 from mimir_core.vault.write import NewMemory, NewVectors
 
 DEFAULT_NAMESPACE: Namespace = ("default",)
@@ -72,17 +72,25 @@ def check_items(items: Sequence[Item], embedder: Embedder) -> list[NewMemory]:
 
     Raises:
         InvalidText, InvalidMetadata, InvalidNamespace, InvalidVector, InvalidArgument,
-        DuplicateKey.
+        DuplicateKey: of several items, the one is named by its number, counted from 0.
     """
-    memories = [_checked(item, embedder) for item in items]
-    keys = [(memory.namespace, memory.key) for memory in memories if memory.key is not None]
-    if len(set(keys)) != len(keys):
-        raise DuplicateKey("two memories of one batch have the same namespace and key")
-    return memories
+    if len(items) == 1:
+        return [_checked(items[0], embedder)]
+    memories = checked_each(items, lambda item: _checked(item, embedder), "item")
+    numbers: dict[tuple[Namespace, str], int] = {}
+    for number, memory in enumerate(memories):
+        if memory.key is not None:
+            first = numbers.setdefault((memory.namespace, memory.key), number)
+            if first != number:
+                raise DuplicateKey(f"items {first} and {number} have the same namespace and key")
+    return list(memories)
 
 
-def embed_items(items: Sequence[Item], embedder: Embedder) -> NewVectors | None:
+def embed_items(items: Sequence[Item], embedder: Embedder, first: int = 0) -> NewVectors | None:
     """Embeds the texts of a batch; None if there is nothing to index.
+
+    Args:
+        first: The number of the first item, for errors.
 
     Raises:
         InvalidVector, EmbeddingError.
@@ -96,7 +104,8 @@ def embed_items(items: Sequence[Item], embedder: Embedder) -> NewVectors | None:
     missing = [number for number in texts if number not in given]
     if missing:
         found = embed_whole(embedder, [items[number].indexed_text for number in missing])
-        embedded = checked_vectors(found, len(missing), space)
+        names = [f"item {first + number}" for number in missing]
+        embedded = checked_vectors(found, len(missing), space, names)
         rows |= {number: embedded[at : at + 1] for at, number in enumerate(missing)}
     codes, scales = quantize(np.concatenate([rows[number] for number in texts]))
     owners = np.repeat(list(texts), [len(rows[number]) for number in texts])
@@ -119,12 +128,16 @@ def embedded_batches(
     if len(pieces) == 1:
         yield pieces[0], embed_items(items, embedder)
         return
+
+    def embed(piece: slice) -> NewVectors | None:
+        return embed_items(items[piece], embedder, piece.start)
+
     with ThreadPoolExecutor(1, "mimir-embed") as pool:
-        ahead = deque(pool.submit(embed_items, items[piece], embedder) for piece in pieces[:2])
+        ahead = deque(pool.submit(embed, piece) for piece in pieces[:2])
         for number, piece in enumerate(pieces):
             vectors = ahead.popleft().result()
             if number + 2 < len(pieces):
-                ahead.append(pool.submit(embed_items, items[pieces[number + 2]], embedder))
+                ahead.append(pool.submit(embed, pieces[number + 2]))
             yield piece, vectors
 
 
@@ -140,12 +153,31 @@ def _pieces(sizes: Sequence[int]) -> Iterator[slice]:
         yield slice(start, len(sizes))
 
 
-def checked_vectors(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray[np.float32]:
+def checked_vectors(
+    vectors: Any, count: int, space: VectorSpace, names: Sequence[str] = ()
+) -> npt.NDArray[np.float32]:
     """Vectors [count, dimension] as float32.
+
+    Args:
+        names: What errors call each of several; "vector 0" and so on if not given.
 
     Raises:
         InvalidVector: for another shape, what is no real number, or a vector without direction.
     """
+    try:
+        return _floats(vectors, count, space)
+    except InvalidVector:
+        if count == 1 or not isinstance(vectors, (Sequence, np.ndarray)) or len(vectors) != count:
+            raise
+    for number, vector in enumerate(vectors):  # once more, to say which
+        try:
+            _floats([vector], 1, space)
+        except InvalidVector as error:
+            raise error.within(names[number] if names else f"vector {number}") from None
+    raise InvalidVector("the vectors are not all of one type")
+
+
+def _floats(vectors: Any, count: int, space: VectorSpace) -> npt.NDArray[np.float32]:
     try:
         array = np.asarray(vectors)
     except (TypeError, ValueError):
@@ -200,6 +232,29 @@ def check_name(name: object, what: str) -> str | None:
     raise InvalidArgument(f"a {what} is a string of 1 to {MAX_NAME_BYTES} bytes")
 
 
+def node_ids(ids: Iterable[str] | str) -> tuple[bytes, ...]:
+    """The 32 bytes of each of several ids, or of one. Raises InvalidArgument."""
+    if isinstance(ids, str):
+        return (node_id(ids),)
+    if not isinstance(ids, Iterable):
+        raise InvalidArgument("ids are a list of ids, or one id")
+    return checked_each(ids, node_id, "id")
+
+
+def check_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    """Each of several keys. Raises InvalidArgument unless each is one."""
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidArgument("keys are a list of keys")
+    return checked_each(keys, _check_key, "key")
+
+
+def _check_key(key: object) -> str:
+    name = check_name(key, "key")
+    if name is None:
+        raise InvalidArgument("a key is a string, and None is none")
+    return name
+
+
 def node_id(text: object) -> bytes:
     """The 32 bytes of an id. Raises InvalidArgument unless it is 64 hex digits."""
     if isinstance(text, str) and _ID.fullmatch(text):
@@ -235,7 +290,7 @@ def _checked(item: Item, embedder: Embedder) -> NewMemory:
 def _check_parents(ids: object) -> tuple[bytes, ...]:
     if isinstance(ids, str) or not isinstance(ids, Sequence):
         raise InvalidArgument("derived_from is a list of ids")
-    return tuple(node_id(parent) for parent in ids)
+    return checked_each(ids, node_id, "derived_from")
 
 
 def _check_attachment(data: object) -> bytes | None:

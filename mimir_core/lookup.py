@@ -13,12 +13,19 @@ from mimir_core import display
 from mimir_core.embedding import Embedder
 from mimir_core.errors import InvalidArgument, NotFound
 from mimir_core.graph import Graph, graph_of
-from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_name, node_id
+from mimir_core.intake import (
+    DEFAULT_NAMESPACE,
+    Time,
+    check_keys,
+    check_name,
+    node_id,
+    node_ids,
+)
 from mimir_core.reading import open_memory, relatives
 from mimir_core.results import Lineage, Memory, Stats, Thread
 from mimir_core.scope import Scope
 from mimir_core.searched import stored_vectors
-from mimir_core.seen import Seen, checked_keys, newest
+from mimir_core.seen import Seen, newest
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.vault import Vault
 
@@ -72,8 +79,8 @@ class Lookup:
         if (ids is None) == (keys is None):
             raise InvalidArgument("give either ids or keys")
         place = check_namespace(namespace)
-        wanted = [node_id(id_) for id_ in ids or ()]
-        names = [] if keys is None else checked_keys(keys)
+        wanted = node_ids(ids or ())
+        names = () if keys is None else check_keys(keys)
         with self._vault.view() as state:
             found = [state.find(id_) for id_ in wanted]
             found += [state.catalog.by_key(place, name) for name in names]
@@ -125,7 +132,7 @@ class Lookup:
             NotFound: there is no such memory, or it has no vector of this handle's model.
             VectorsLost.
         """
-        wanted = [node_id(id_) for id_ in ids]
+        wanted = node_ids(ids)
         with self._vault.view() as state:
             return stored_vectors(state, wanted, self._embedder.space)
 
@@ -137,7 +144,7 @@ class Lookup:
         Raises:
             InvalidArgument: for what is no list of keys.
         """
-        place, names = check_namespace(namespace), checked_keys(keys)
+        place, names = check_namespace(namespace), check_keys(keys)
         with self._vault.view() as state:
             found = [state.catalog.by_key(place, name) for name in names]
             return [None if one is None else state.node_id(one).hex() for one in found]
@@ -154,7 +161,7 @@ class Lookup:
         whole namespace, as the only one of the list.
         """
         place = check_namespace(namespace)
-        names: list[str | None] = [None] if keys is None else [*checked_keys(keys)]
+        names: list[str | None] = [None] if keys is None else [*check_keys(keys)]
         with self._vault.view() as state:
             found = [newest(state, place, name) for name in names]
             ids = [None if one is None else state.node_id(one).hex() for one in found]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mimir_core.dag import walk
 from mimir_core.errors import DuplicateKey, InvalidArgument, NotFound
 from mimir_core.index.filters import Filter, compile_filter
-from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_name, node_id
+from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_keys, check_name, node_ids
 from mimir_core.types import EdgeKind, Namespace, check_namespace, end_micros, to_micros
 from mimir_core.vault.state import State
 
@@ -55,7 +55,7 @@ class Scope:
             filter=None if where is None else compile_filter(where),
             since=None if since is None else to_micros(since),
             until=None if until is None else end_micros(until),
-            ids=None if among is None else _node_ids(among),
+            ids=None if among is None else node_ids(among),
         )
 
     @property
@@ -82,12 +82,6 @@ def _mask_of(state: State, ids: Iterable[bytes]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(len(state.catalog), np.bool_)
     mask[found] = True
     return mask
-
-
-def _node_ids(ids: Iterable[str] | str) -> tuple[bytes, ...]:
-    if not isinstance(ids, Iterable):
-        raise InvalidArgument("ids are a list of ids, or one id")
-    return tuple(node_id(id_) for id_ in ([ids] if isinstance(ids, str) else ids))
 
 
 def picker(
@@ -124,14 +118,18 @@ def picker(
 
 
 def _by_ids(ids: Iterable[str] | str) -> Pick:
-    wanted = _node_ids(ids)
-    if len(set(wanted)) != len(wanted):
-        raise DuplicateKey("an id is given twice", hint="give each id once")
+    wanted = node_ids(ids)
+    numbers: dict[bytes, int] = {}
+    for number, id_ in enumerate(wanted):
+        if (first := numbers.setdefault(id_, number)) != number:
+            raise DuplicateKey(f"ids {first} and {number} are the same", hint="give each id once")
 
     def pick(state: State) -> npt.NDArray[np.int64]:
         found = [state.find(id_) for id_ in wanted]
-        if any(ordinal is None or state.is_erased(ordinal) for ordinal in found):
-            raise NotFound("an id names no live memory; nothing was forgotten")
+        for number, ordinal in enumerate(found):
+            if ordinal is None or state.is_erased(ordinal):
+                which = "an id" if len(found) == 1 else f"id {number}"
+                raise NotFound(f"{which} names no live memory; nothing was forgotten")
         return np.array(found, np.int64)
 
     return pick
@@ -149,11 +147,9 @@ def _by_key(namespace: Namespace, key: str) -> Pick:
     return pick
 
 
-def _by_keys(namespace: Namespace, keys: object) -> Pick:
+def _by_keys(namespace: Namespace, keys: Any) -> Pick:
     """The same for many keys; those that nobody has are passed over."""
-    if isinstance(keys, str) or not isinstance(keys, Iterable):
-        raise InvalidArgument("keys are a list of keys")
-    names = [str(check_name(key, "key") or "") for key in keys]
+    names = check_keys(keys)
 
     def pick(state: State) -> npt.NDArray[np.int64]:
         found = [state.catalog.by_key(namespace, name) for name in names]

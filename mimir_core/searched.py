@@ -115,11 +115,14 @@ def stored_vectors(
     """Each memory's first vector, float32 [n, dimension]. Raises NotFound, VectorsLost."""
     held = _space(state, space)
     ordinals = [state.find(id_) for id_ in ids]
-    if held is None or not all(o is not None and not state.is_erased(o) for o in ordinals):
-        raise NotFound("no such memory, or none with a vector of this model")
+    for number, ordinal in enumerate(ordinals):
+        if held is None or ordinal is None or state.is_erased(ordinal):
+            raise NotFound(f"id {number}: no such memory, or none with a vector of this model")
+    if held is None:
+        return np.empty((0, space.dimension), np.float32)
     rows = held.column.first_rows(np.array(ordinals, np.int64))
     if (rows < 0).any():
-        raise NotFound("a memory has no vector of this model")
+        raise NotFound(f"id {int(np.argmax(rows < 0))}: it has no vector of this model")
     return held.column.vectors(rows)
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from mimir_core.errors import Conflict, InvalidArgument
 from mimir_core.intake import check_name, node_id
-from mimir_core.types import Namespace, check_namespace
+from mimir_core.types import Namespace, check_namespace, checked_each
 from mimir_core.vault.state import State
 
 T = TypeVar("T")
@@ -60,16 +60,6 @@ def newest(state: State, namespace: Namespace, key: str | None) -> int | None:
     return int(ordinals[-1]) if len(ordinals) else None
 
 
-def checked_keys(keys: Iterable[str]) -> list[str]:
-    """Keys as a list. Raises InvalidArgument unless each is one."""
-    if isinstance(keys, str) or not isinstance(keys, Iterable):
-        raise InvalidArgument("keys are a list of keys")
-    names = [check_name(key, "key") for key in keys]
-    if None in names:
-        raise InvalidArgument("a key is a string, and None is none")
-    return [name for name in names if name is not None]
-
-
 def checker(unchanged: Iterable[Seen]) -> Callable[[State], None]:
     """What raises Conflict unless a state still is as it was seen.
 
@@ -78,7 +68,7 @@ def checker(unchanged: Iterable[Seen]) -> Callable[[State], None]:
     """
     if not isinstance(unchanged, Iterable):
         raise InvalidArgument("what was seen is a list, as `Mimir.seen` gives it")
-    expected = [_checked(seen) for seen in unchanged]
+    expected = checked_each(unchanged, _checked, "what was seen")
 
     def check(state: State) -> None:
         for id_, namespace, key in expected:

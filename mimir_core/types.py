@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import IntEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from mimir_core.errors import InvalidArgument, InvalidMetadata, InvalidNamespace
+from mimir_core.errors import InputError, InvalidArgument, InvalidMetadata, InvalidNamespace
 
 Namespace: TypeAlias = tuple[str, ...]
 Value: TypeAlias = (
@@ -22,11 +22,15 @@ Value: TypeAlias = (
 )
 Metadata: TypeAlias = dict[str, Value]
 
+Given = TypeVar("Given")
+Checked = TypeVar("Checked")
+
 MAX_LABELS = 16
 MAX_LABEL_BYTES = 256
 MAX_METADATA_BYTES = 1 << 20
 MAX_METADATA_DEPTH = 16
 
+_SHOWN_NAME = 64
 _INT64 = range(-(1 << 63), 1 << 63)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -41,6 +45,19 @@ class EdgeKind(IntEnum):
     SUPERSEDES = 3  # a newer value of the same key
 
 
+def checked_each(
+    given: Iterable[Given], check: Callable[[Given], Checked], what: str
+) -> tuple[Checked, ...]:
+    """Each of a list as `check` returns it; its error says which, "item 17", counted from 0."""
+    checked: list[Checked] = []
+    for number, one in enumerate(given):
+        try:
+            checked.append(check(one))
+        except InputError as error:
+            raise error.within(f"{what} {number}") from None
+    return tuple(checked)
+
+
 def check_namespace(value: object) -> Namespace:
     """Returns a namespace as a tuple of labels in Unicode normalization form C.
 
@@ -51,12 +68,13 @@ def check_namespace(value: object) -> Namespace:
         InvalidNamespace: for anything but 1 to 16 labels, or for a label that is not a str, is
             empty, passes 256 bytes of UTF-8, or holds a dot, a control character or a surrogate.
     """
-    labels = (value,) if isinstance(value, str) else value
-    if not isinstance(labels, (tuple, list)):
+    if isinstance(value, str):
+        return (_check_label(value),)
+    if not isinstance(value, (tuple, list)):
         raise InvalidNamespace("a namespace is a tuple of labels")
-    if not 1 <= len(labels) <= MAX_LABELS:
+    if not 1 <= len(value) <= MAX_LABELS:
         raise InvalidNamespace(f"a namespace has 1 to {MAX_LABELS} labels")
-    return tuple(_check_label(label) for label in labels)
+    return checked_each(value, _check_label, "label")
 
 
 def _check_label(label: object) -> str:
@@ -89,10 +107,13 @@ def check_metadata(mapping: object) -> Metadata:
     """
     if not isinstance(mapping, Mapping):
         raise InvalidMetadata("metadata is a dict")
-    for name in mapping:
+    for number, name in enumerate(mapping):
         if not isinstance(name, str) or not name or name.startswith("$"):
-            raise InvalidMetadata('a field name is a non-empty string that does not start with "$"')
-    return _Checker().mapping(mapping, 1)
+            raise InvalidMetadata(
+                f'metadata, name {number}: a field name is a non-empty string that does not start '
+                'with "$"'
+            )
+    return _Checker().metadata(mapping)
 
 
 def check_value(value: object) -> Value:
@@ -109,6 +130,17 @@ class _Checker:
 
     def __init__(self) -> None:
         self.room = MAX_METADATA_BYTES
+
+    def metadata(self, fields: Mapping[str, object]) -> Metadata:
+        """The fields, each of which an error names."""
+        self._enter(1)
+        copied: Metadata = {}
+        for name, value in fields.items():
+            try:
+                copied[self._text(name)] = self.value(value, 1)
+            except InvalidMetadata as error:
+                raise error.within(_shown_field(name)) from None
+        return copied
 
     def value(self, value: object, level: int) -> Value:
         if value is None or isinstance(value, (bool, int, float)):
@@ -170,6 +202,12 @@ class _Checker:
             return from_micros(to_micros(value))
         except InvalidArgument:
             raise InvalidMetadata("a datetime in metadata lies in the years 1 to 9999") from None
+
+
+def _shown_field(name: str) -> str:
+    """A field as errors name it; a long name is cut, and what does not print is escaped."""
+    cut = name if len(name) <= _SHOWN_NAME else f"{name[:_SHOWN_NAME]}…"
+    return f"metadata[{cut!r}]"
 
 
 def to_micros(value: dt.date | float | str) -> int:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from mimir_core.cli.decoding import AS_UTF8, wide
 from mimir_core.cli.lines import LineReader
 from mimir_core.embedding import Embedder, embed_whole
 from mimir_core.errors import InputError, InvalidArgument, NotFound
@@ -25,15 +27,19 @@ from mimir_core.memory import Mimir
 from mimir_core.types import Namespace
 
 BATCH = 2_048
+BATCH_BYTES = 32 << 20
 MAX_LINE_BYTES = 64 << 20  # eight times the longest text: every character may be escaped
+MAX_SKIPPED_BYTES = 1 << 30  # of a line that is too long: nobody wrote what is longer than that
 STDIN = Path("-")
 _GZIP = b"\x1f\x8b"
+_PIECE = 1 << 20
 
 OnBad: TypeAlias = Callable[[int, str], None]
 OnDone: TypeAlias = Callable[[int], object]
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Line: TypeAlias = bytes | InputError
 Numbered: TypeAlias = tuple[int, Line]
+Lines: TypeAlias = BinaryIO | gzip.GzipFile
 
 
 @dataclass
@@ -116,16 +122,18 @@ class Importer:
 
     def _batches(self, lines: Iterable[Numbered]) -> Iterator[list[Item]]:
         batch: list[Item] = []
+        room = BATCH_BYTES
         for number, line in lines:
             try:
                 batch.append(_read(line, self._reader))
+                room -= len(line) if isinstance(line, bytes) else 0
             except InputError as error:
                 self._summary.bad += 1
                 self._on_bad(number, str(error.args[0]))
                 self._on_done(1)
-            if len(batch) == BATCH:
+            if len(batch) == BATCH or room <= 0:
                 yield self._new(batch)
-                batch = []
+                batch, room = [], BATCH_BYTES
         if batch:
             yield self._new(batch)
 
@@ -177,7 +185,8 @@ def _read(line: Line, reader: LineReader) -> Item:
 def open_lines(file: Path) -> Iterator[Iterator[Numbered]]:
     """The numbered lines of a file that are not blank; "-" is standard input; gzip is recognised.
 
-    A line longer than `MAX_LINE_BYTES`, and the end of damaged gzip, come as the error they are.
+    A line longer than `MAX_LINE_BYTES`, one without an end, the end of damaged gzip, and UTF-16 come
+    as the error they are. Memory holds one line, whatever compressed data unpacks to.
 
     Raises:
         InvalidArgument: the file cannot be opened.
@@ -209,17 +218,22 @@ def _opened(file: Path) -> Iterator[io.BufferedReader]:
         yield stream
 
 
-def _numbered(stream: BinaryIO | gzip.GzipFile) -> Iterator[Numbered]:
-    number = 0
-    while True:
-        number += 1
+def _numbered(stream: Lines) -> Iterator[Numbered]:
+    for number in count(1):
         try:
             line = stream.readline(MAX_LINE_BYTES + 1)
-            whole = len(line) <= MAX_LINE_BYTES or _skip_rest(stream)
+            whole = len(line) <= MAX_LINE_BYTES
+            ends = whole or line.endswith(b"\n") or _ends(stream)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             yield number, InvalidArgument("the compressed data is damaged from here on")
             return
         if not line:
+            return
+        if number == 1 and wide(line):
+            yield number, InvalidArgument(f"the file is not in UTF-8: {AS_UTF8}")
+            return
+        if not ends:
+            yield number, InvalidArgument("the line has no end in sight; nothing after it was read")
             return
         if not whole:
             yield number, InvalidArgument(f"the line is longer than {MAX_LINE_BYTES} bytes")
@@ -227,8 +241,12 @@ def _numbered(stream: BinaryIO | gzip.GzipFile) -> Iterator[Numbered]:
             yield number, line
 
 
-def _skip_rest(stream: BinaryIO | gzip.GzipFile) -> bool:
-    """Reads to the end of an overlong line; returns False: it is not whole."""
-    while (piece := stream.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
-        pass
+def _ends(stream: Lines) -> bool:
+    """Reads to the end of an overlong line; False if none comes in sight."""
+    left = MAX_SKIPPED_BYTES
+    while left > 0:
+        piece = stream.readline(_PIECE)
+        if not piece or piece.endswith(b"\n"):
+            return True
+        left -= len(piece)
     return False

@@ -27,6 +27,7 @@ import base64
 import datetime as dt
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
@@ -35,11 +36,19 @@ from mimir_core.cli.times import read_time
 from mimir_core.errors import InvalidArgument, InvalidMetadata, InvalidText
 from mimir_core.intake import DEFAULT_NAMESPACE, MAX_CONTENT_BYTES, Item, check_name
 from mimir_core.results import Memory
-from mimir_core.types import Namespace, Value, check_metadata, check_namespace
+from mimir_core.types import (
+    MAX_METADATA_BYTES,
+    Namespace,
+    Value,
+    check_metadata,
+    check_namespace,
+)
 
 VERSION: Final = 1
 _DATE, _TIME, _DICT = "$date", "$time", "$dict"
 _DIGEST_BYTES = 16
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_MOST_VALUES = MAX_METADATA_BYTES // 2  # each takes two bytes of it at the least
 
 
 class LineReader:
@@ -151,6 +160,8 @@ def export_line(memory: Memory, key: str | None) -> dict[str, Any]:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
+    if _values(line) > _MOST_VALUES:
+        raise InvalidMetadata("it holds more values than metadata can")
     try:
         fields = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)
     except UnicodeDecodeError:
@@ -160,6 +171,15 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidText("not a JSON object")
     return fields
+
+
+def _values(line: bytes) -> int:
+    """About how many values a line of JSON holds; parsed, one takes up to a hundred bytes."""
+    count = sum(map(line.count, (b",", b"[", b"{")))
+    if count <= _MOST_VALUES:
+        return count
+    bare = _STRING.sub(b"", line)  # a long text may well hold as many commas
+    return sum(map(bare.count, (b",", b"[", b"{")))
 
 
 def _refuse(name: str) -> NoReturn:

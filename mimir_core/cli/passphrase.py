@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mimir_core.cli.console import warn
+from mimir_core.cli.decoding import decoded
 from mimir_core.errors import InvalidArgument
 
 VARIABLE = "MIMIR_PASSPHRASE"
@@ -73,7 +74,7 @@ def _first_line(file: Path) -> str:
         with file.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             line = stream.readline(_MAX_FILE_BYTES).rstrip(b"\r\n")
-        passphrase = line.decode()
+        passphrase = decoded(line)
     except (OSError, ValueError):
         raise InvalidArgument(
             "the passphrase file cannot be read", hint="its first line is the passphrase, in UTF-8"

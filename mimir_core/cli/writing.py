@@ -12,6 +12,7 @@ import typer
 
 from mimir_core.cli import options
 from mimir_core.cli.console import print_json, say
+from mimir_core.cli.decoding import decoded
 from mimir_core.cli.exits import BAD_LINES
 from mimir_core.cli.opening import open_vault
 from mimir_core.cli.passphrase import read_new_passphrase, read_passphrase
@@ -73,8 +74,8 @@ def _standard_input() -> str:
     if len(data) > MAX_CONTENT_BYTES:
         raise InvalidText(f"standard input has more than {MAX_CONTENT_BYTES} bytes")
     try:
-        return data.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
+        return decoded(data).rstrip("\r\n")
+    except ValueError:
         raise InvalidText("standard input is not UTF-8") from None
 
 

@@ -79,8 +79,9 @@ class FunctionEmbedder:
         if found.shape[1] != self.space.dimension:
             raise InvalidVector(f"a vector of this space has {self.space.dimension} components")
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        if not (np.isfinite(lengths).all() and lengths.all()):
-            raise InvalidVector("a vector is not finite, or is zero")
+        bad = ~np.isfinite(lengths) | (lengths == 0)
+        if bad.any():
+            raise InvalidVector(f"vector {int(np.argmax(bad))} is not finite, or is zero")
         units: Vectors = (found / lengths).astype(np.float32)
         return units
 

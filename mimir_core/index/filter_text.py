@@ -8,7 +8,8 @@
 Names and values may be quoted with ' or ", backslash escapes the next character. An unquoted value
 is a bool, null, number, ISO date or ISO datetime if it reads as one, and text otherwise; a quoted
 one is text. Whole numbers that begin with 0 or leave 64 bits are codes rather: they stay text. What
-reads as more of an expression ("3 and draft = true") is refused unless it is quoted.
+reads as more of an expression ("3 and draft = true") is refused unless it is quoted. An expression
+has at most 65,536 characters, and is read in time that grows as its length does.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ _COMPARISON: Final = re.compile(
 )
 _PRESENCE: Final = re.compile(rf"(?P<missing>!?)\s*{_NAME}\s*\?", re.DOTALL)
 _CHOICE: Final = re.compile(rf"{_NAME}\s+(?P<no>not\s+)?in\s*\((?P<values>.+)\)", re.DOTALL)
-_ITEM: Final = re.compile(rf"\s*(?P<value>{_QUOTED}|[^,'\"()\s][^,'\"()]*?)\s*(?:,|$)", re.DOTALL)
-# Not a value but more of an expression: taken as text, "not equal" to it would be everything.
-_EXPRESSION: Final = re.compile(
-    r"[=<>!~].*|.*(?:\s(?:and|or|not)\s|&&|\|\|).*(?:[=<>~?]|\sin\s*\().*",
-    re.DOTALL | re.IGNORECASE,
+_ITEM: Final = re.compile(
+    rf"\s*+(?P<value>(?:{_QUOTED})\s*+|[^,'\"()\s][^,'\"()]*+)(?:,|$)", re.DOTALL
 )
+_JOINT: Final = re.compile(r"\s(?:and|or|not)\s|&&|\|\|", re.IGNORECASE)
+_SIGN: Final = re.compile(r"[=<>~?]|\sin\s*+\(", re.IGNORECASE)
 _OPERATORS: Final = {
     "=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte",
     "~~": "$contains",
 }  # fmt: skip
+MAX_CHARACTERS: Final = 65_536
 _WORDS: Final[dict[str, Value]] = {"true": True, "false": False, "null": None}
 
 
@@ -58,7 +59,7 @@ def parse_expressions(expressions: Iterable[str]) -> dict[str, object]:
     """Returns the filter that all expressions together stand for; `{}` for none.
 
     Raises:
-        InvalidFilter: if an expression cannot be read; it is named by its number.
+        InvalidFilter: if an expression cannot be read or is too long; it is named by its number.
     """
     parts = [_parse(text.strip(), place) for place, text in enumerate(expressions, 1)]
     if len(parts) < 2:
@@ -67,6 +68,11 @@ def parse_expressions(expressions: Iterable[str]) -> dict[str, object]:
 
 
 def _parse(text: str, place: int) -> dict[str, object]:
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidFilter(
+            f"filter expression {place} has more than {MAX_CHARACTERS:,} characters",
+            hint="`Mimir.recall(where=...)` takes longer filters, as dicts",
+        )
     try:
         if found := _PRESENCE.fullmatch(text):
             return {_name(found): {"$exists": not found["missing"]}}
@@ -94,7 +100,7 @@ def _items(text: str) -> list[Value]:
         item = _ITEM.match(text, end)
         if item is None:
             raise ValueError("not a list of values")
-        values.append(_literal(item["value"]))
+        values.append(_literal(item["value"].rstrip()))
         end = item.end()
     return values
 
@@ -102,7 +108,7 @@ def _items(text: str) -> list[Value]:
 def _literal(text: str) -> Value:
     if text[0] in "\"'":
         return _unquoted(text)
-    if _EXPRESSION.fullmatch(text):
+    if _reads_on(text):
         raise ValueError("one expression at a time")
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
@@ -110,6 +116,15 @@ def _literal(text: str) -> Value:
         if pattern.fullmatch(text):
             return read(text)
     return text
+
+
+def _reads_on(text: str) -> bool:
+    """Whether it is not a value but more of an expression.
+
+    Taken as text, "not equal" to it would be everything.
+    """
+    joint = _JOINT.search(text)
+    return text[0] in "=<>!~" or (joint and _SIGN.search(text, joint.end())) is not None
 
 
 def _unquoted(text: str) -> str:

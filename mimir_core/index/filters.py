@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -33,9 +34,10 @@ from mimir_core.errors import InvalidFilter, InvalidMetadata
 from mimir_core.index.catalog import Catalog
 from mimir_core.index.catalog_tables import Bools, Field, moment, number, rows_with
 from mimir_core.index.catalog_values import equality_key, storage_keys_equal_to
-from mimir_core.types import Value, check_value
+from mimir_core.types import Value, check_value, checked_each
 
 MAX_DEPTH: Final = 32
+MAX_CONDITIONS: Final = 4_096
 _EXACT: Final = 1 << 53  # below it every integer is a double of its own
 
 
@@ -59,12 +61,12 @@ def compile_filter(spec: object) -> Filter:
 
     Raises:
         InvalidFilter: for anything the module's dialect does not define: an unknown operator, an
-            operand of the wrong type, NaN, an empty part, more than 32 levels. Nothing has been
-            evaluated then.
+            operand of the wrong type, NaN, an empty part, more than 32 levels or 4,096 conditions.
+            Nothing has been evaluated then.
     """
     if isinstance(spec, Mapping) and not spec:
         return Filter(_All(()))
-    return Filter(_compile(spec, 1))
+    return Filter(_compile(spec, 1, count(1)))
 
 
 class Condition(ABC):
@@ -242,28 +244,38 @@ class _Exists(_FieldCondition):
         return column.codes(length) >= 0
 
 
-def _compile(spec: object, depth: int) -> Condition:
+def _compile(spec: object, depth: int, conditions: Iterator[int]) -> Condition:
+    """A part of a filter; `conditions` counts those of the whole, shared parts each time."""
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"a filter nests at most {MAX_DEPTH} levels")
     if not isinstance(spec, Mapping) or not spec:
         raise InvalidFilter("a filter, and each part of it, is a dict that is not empty")
-    parts = [_entry(name, operand, depth) for name, operand in spec.items()]
+    parts = [_entry(name, operand, depth, conditions) for name, operand in spec.items()]
     return parts[0] if len(parts) == 1 else _All(parts)
 
 
-def _entry(name: object, operand: object, depth: int) -> Condition:
+def _entry(name: object, operand: object, depth: int, conditions: Iterator[int]) -> Condition:
+    _count(conditions)
     if not isinstance(name, str) or not name:
         raise InvalidFilter("the name of a field is a non-empty string")
     if name in ("$and", "$or"):
         if not isinstance(operand, (list, tuple)) or not operand:
             raise InvalidFilter(f"{name} takes a list of filters that is not empty")
-        parts = [_compile(part, depth + 1) for part in operand]
+        parts = [_compile(part, depth + 1, conditions) for part in operand]
         return _All(parts) if name == "$and" else _Any(parts)
     if name == "$not":
-        return _Not(_compile(operand, depth + 1))
+        return _Not(_compile(operand, depth + 1, conditions))
     if name.startswith("$"):
         raise InvalidFilter("unknown operator between filters", hint="known: $and $or $not")
     return _field(name, operand)
+
+
+def _count(conditions: Iterator[int]) -> None:
+    if next(conditions) > MAX_CONDITIONS:
+        raise InvalidFilter(
+            f"a filter has at most {MAX_CONDITIONS:,} conditions",
+            hint="compare a field with many values by $in",
+        )
 
 
 def _field(name: str, operand: object) -> Condition:
@@ -286,13 +298,17 @@ def _checked(operand: object) -> Value:
 
 
 def _equals(name: str, operand: object) -> Condition:
-    return _among(name, [operand])
+    return _one_of(name, (_checked(operand),))
 
 
 def _among(name: str, operand: object) -> Condition:
     if not isinstance(operand, (list, tuple, set, frozenset)):
         raise InvalidFilter("$in and $nin take a list of values")
-    values = tuple(map(_checked, operand))
+    values = checked_each(operand, _checked, "value")
+    return _one_of(name, values)
+
+
+def _one_of(name: str, values: tuple[Value, ...]) -> Condition:
     return _Equals(name, values, frozenset(map(equality_key, values)))
 
 

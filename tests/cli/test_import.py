@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mimir_core import Mimir
-from mimir_core.cli import transfer
+from mimir_core import Item, Mimir
+from mimir_core.cli import importing, transfer
 
 from ..vault.vaults import FAST
 from .shell import PASSPHRASE, Shell, turns
@@ -40,7 +40,9 @@ BAD: list[tuple[object, str]] = [
     ({"text": "x", "time": [1]}, "time is neither"),
     ({"text": "x", "id": "k" * 1025}, "key"),
     ({"text": "x", "$or": 1}, "field name"),
-    ({"text": "x", "n": 1 << 70}, "64 bits"),
+    ({"text": "x", "n": 1 << 70}, "metadata['n']: an integer in metadata fits signed 64 bits"),
+    ('{"text": "x", "n": [' + "[]," * 600_000 + "1]}", "more values"),
+    ({"text": ", [" * 300_000, "n": [","] * 300_000}, "1048576 bytes"),
     ('{"text": "\\ud800"}', "surrogates"),
     ({"conversation": "c", "id": "1", "text": "again"}, "same id"),
     ({"text": "x" * ((8 << 20) + 1)}, "too long"),
@@ -109,6 +111,57 @@ def test_a_line_that_changed_is_skipped_and_said(shell: Shell, tmp_path: Path) -
     assert result.exit_code == 0
     assert "another text" in result.stderr
     assert shell.json("recall", "text")[0]["text"] == "the old text"
+
+
+def test_a_line_without_an_end_stops_its_file(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An overlong line is skipped, one that does not end at all ends the file; memory is flat."""
+    monkeypatch.setattr(importing, "MAX_LINE_BYTES", 1_000)
+    monkeypatch.setattr(importing, "MAX_SKIPPED_BYTES", 1 << 20)
+    monkeypatch.setattr(importing, "_PIECE", 10_000)
+    good, long = b'{"text": "good"}\n', b'{"text": "' + b"x" * 5_000 + b'"}\n'
+    file = tmp_path / "chat.jsonl.gz"
+    with gzip.open(file, "wb") as stream:
+        stream.write(long + good)
+        stream.writelines([b"x" * 10_000] * 200)
+        stream.write(b"\n" + good)
+    result = shell.run("import", file, "--json")
+    summary = json.loads(result.stdout)
+    assert (result.exit_code, summary["imported"], summary["bad"]) == (7, 1, 2)
+    assert f"{file}:1: the line is longer than 1000 bytes" in result.stderr
+    assert f"{file}:3: the line has no end in sight" in result.stderr
+
+
+def test_batches_hold_so_many_bytes(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long lines make a batch of few, whatever compressed data unpacks to."""
+    monkeypatch.setattr(importing, "BATCH_BYTES", 10_000)
+    batches: list[int] = []
+
+    def held(self: importing.Importer, batch: list[Item]) -> list[str | None]:
+        batches.append(sum(len(item.content) for item in batch))
+        return [None] * len(batch)
+
+    monkeypatch.setattr(importing.Importer, "_held", held)
+    file = turns(tmp_path / "chat.jsonl", *({"id": n, "text": "x " * 1_500} for n in range(12)))
+    shell.ok("import", file)
+    assert len(batches) == 3
+    assert max(batches) <= 13_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_file_in_utf_16_is_named_once(shell: Shell, tmp_path: Path, encoding: str) -> None:
+    """UTF-16 and UTF-32 with a byte order mark are refused with what to do; UTF-8's is skipped."""
+    text = '\ufeff{"text": "one"}\r\n{"text": "two"}\r\n'
+    file = tmp_path / "chat.jsonl"
+    file.write_bytes(text.encode(encoding))
+    result = shell.run("import", file)
+    assert result.exit_code == 7
+    assert result.stderr.count("not in UTF-8") == len(result.stderr.splitlines()) == 1
+    file.write_text(text, encoding="utf-8")
+    assert json.loads(shell.ok("import", file, "--json"))["imported"] == 2
 
 
 def test_several_files_are_one_import(shell: Shell, tmp_path: Path) -> None:

@@ -90,6 +90,28 @@ def test_the_commands_memory_is_dumped_nowhere() -> None:
     assert done.stdout.split() == [str(before[0]), "1"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_passphrase(shell: Shell, tmp_path: Path) -> None:
+    """A file as editors on Windows write it opens the vault; UTF-16 is refused, not guessed."""
+    file = tmp_path / "passphrase"
+    file.touch(mode=0o600)
+    file.write_bytes(b"\xef\xbb\xbf" + PASSPHRASE.encode() + b"\r\n")
+    assert shell.run("stats", "--passphrase-file", file).exit_code == 0
+    for encoding in ("utf-16", "utf-16-be", "utf-32", "utf-32-be"):
+        file.write_bytes(f"\ufeff{PASSPHRASE}\n".encode(encoding))
+        refused = shell.run("stats", "--passphrase-file", file)
+        assert refused.exit_code == 2
+        assert "UTF-8" in refused.stderr
+        assert PASSPHRASE not in refused.output
+
+
+def test_a_byte_order_mark_is_no_part_of_what_is_remembered(shell: Shell) -> None:
+    """Standard input is stored without its mark; UTF-16 is refused."""
+    shell.ok("remember", "-", stdin=b"\xef\xbb\xbftea is green\r\n")
+    (found,) = shell.json("recall", "tea")
+    assert found["text"] == "tea is green"
+    assert shell.run("remember", "-", stdin="\ufefftea".encode("utf-16-le")).exit_code == 2
+
+
 def test_without_a_terminal_a_missing_passphrase_is_an_error(tmp_path: Path) -> None:
     """No file, no variable, no terminal: exit code 2 and a hint, and no vault was made."""
     shell = Shell(tmp_path / "agent.mimir", {"MIMIR_PASSPHRASE": None})

@@ -293,6 +293,44 @@ def test_text_refusals(text: str) -> None:
         parse_expressions(["a=1", text])
 
 
+LONG = 60_000
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("a = x" + " and" * (LONG // 4), {"a": {"$eq": "x" + " and" * (LONG // 4)}}),
+        ("a in (b" + " " * LONG + ")", {"a": {"$in": ["b"]}}),
+        ("a in (b" + " " * LONG + "c)", {"a": {"$in": ["b" + " " * LONG + "c"]}}),
+        ("a in ('b'" + " " * LONG + "c)", None),
+        ("a = x and" + " in" * (LONG // 3) + " (", None),
+        ("a" + " " * LONG + "b", None),
+        ("a = " + "x" * 70_000, None),
+    ],
+)
+def test_long_texts_are_read_or_refused_at_once(text: str, spec: dict[str, Any] | None) -> None:
+    """No text makes the parser try one place again and again; beyond 65,536 none is read."""
+    if spec is not None:
+        assert parse_expressions([text]) == spec
+        return
+    with pytest.raises(InvalidFilter, match="expression 1"):
+        parse_expressions([text])
+
+
+def test_a_filter_has_so_many_conditions() -> None:
+    """4,096 conditions are taken, one more is not, however often one part is shared."""
+    for symbol in ("$and", "$or"):
+        compile_filter({symbol: [{"n": 1}] * 4_095})
+        with pytest.raises(InvalidFilter, match="4,096 conditions"):
+            compile_filter({symbol: [{"n": 1}] * 4_096})
+    bomb: dict[str, Any] = {"n": 1}
+    for _ in range(30):
+        bomb = {"$and": [bomb, bomb]}
+    with pytest.raises(InvalidFilter, match="4,096 conditions"):
+        compile_filter(bomb)
+    compile_filter({"n": {"$in": list(range(100_000))}})
+
+
 @settings(deadline=None)
 @given(st.text())
 def test_any_text_parses_or_is_refused(text: str) -> None:
