@@ -23,6 +23,7 @@ from mimir_core.errors import (
     ScrubPending,
     VaultClosed,
 )
+from mimir_core.forgetting import Selection
 from mimir_core.intake import (
     DEFAULT_NAMESPACE,
     Item,
@@ -33,7 +34,7 @@ from mimir_core.intake import (
     joined,
 )
 from mimir_core.lookup import Lookup
-from mimir_core.reading import with_derived
+from mimir_core.mentions import Mentions
 from mimir_core.recall import Query, recall
 from mimir_core.repair import reembed
 from mimir_core.results import Forgotten, Hits, Report
@@ -315,8 +316,10 @@ class Mimir(Lookup):
         where: Mapping[str, Any] | None = None,
         since: Time | None = None,
         until: Time | None = None,
+        mentions: str | None = None,
         cascade: bool = False,
         dry_run: bool = False,
+        progress: Progress | None = None,
     ) -> Forgotten:
         """Erases memories for good: by ids, by key, or by everything that fits a selection.
 
@@ -329,8 +332,11 @@ class Mimir(Lookup):
             keys: The same for many; keys that nobody has are passed over.
             namespace, descendants, thread, where, since, until: Everything that fits all of them.
                 A thread, where or time without a namespace looks in the default namespace.
+            mentions: Everything that contains this phrase, in any namespace unless one is given,
+                whatever class stored it: see `mimir_core.mentions`. Words are matched whole.
             cascade: Also forget what was derived from them.
-            dry_run: Only say what would be forgotten.
+            dry_run: Only say what would be forgotten; `mentions` shows excerpts then.
+            progress: Called with (memories looked through, all), for `mentions`.
 
         Raises:
             InvalidArgument: nothing selects anything, or an id is given twice.
@@ -338,23 +344,24 @@ class Mimir(Lookup):
             VectorsLost: a vector to be erased lies in a block damaged since; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
-        conditions = {"thread": thread, "where": where, "since": since, "until": until}
-        pick = picker(ids, key, keys, namespace, descendants=descendants, **conditions)
-        found: list[str] = []
-
-        def chosen(state: State) -> npt.NDArray[np.int64]:
-            ordinals = pick(state)
-            if cascade:
-                ordinals = with_derived(state, ordinals)
-            found[:] = [state.node_id(int(ordinal)).hex() for ordinal in ordinals]
-            return ordinals
-
+        search = None
+        if mentions is None:
+            conditions = {"thread": thread, "where": where, "since": since, "until": until}
+            pick = picker(ids, key, keys, namespace, descendants=descendants, **conditions)
+        elif not ids is key is keys is None:
+            raise InvalidArgument("a phrase selects by itself; it takes no ids and no keys")
+        else:
+            scope = Scope.checked(namespace, descendants, thread, where, since, until)
+            search = Mentions(self._vault, mentions, scope)
+            search.search(progress)
+            pick = search.pick
+        selection = Selection(pick, cascade=cascade)
         if dry_run:
             with self._vault.view() as state:
-                chosen(state)
+                selection(state)
         else:
-            self._erase(chosen)
-        return Forgotten(tuple(found), dry_run)
+            self._erase(selection)
+        return selection.result(dry_run=dry_run, excerpts=search.excerpts if search else ())
 
     def _erase(self, pick: Pick) -> None:
         try:

@@ -178,17 +178,42 @@ class Lineage:
         return lineage_html(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What a forget erased, or would erase in a dry run."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Excerpt(_Opened):
+    """Up to 72 characters of what would be forgotten, with its id and namespace, to judge it by."""
+
+    id: str
+    namespace: Namespace
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<Excerpt {self.id[:12]}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Forgotten(_Opened):
+    """What a forget erased, or would erase in a dry run.
+
+    Attributes:
+        ids: The ids of the memories.
+        dry_run: Whether nothing was erased yet.
+        namespaces: How many of them lie in which namespace.
+        excerpts: Of a dry run by `mentions`, pieces of a few of each namespace, 100 at most.
+    """
 
     ids: tuple[str, ...]
     dry_run: bool
+    namespaces: Mapping[Namespace, int] = field(default_factory=dict)
+    excerpts: tuple[Excerpt, ...] = ()
 
     @property
     def count(self) -> int:
         """How many memories."""
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        how = "would forget" if self.dry_run else "forgot"
+        return f"<Forgotten: {how} {self.count} memories of {len(self.namespaces)} namespaces>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def _by_key(namespace: Namespace, key: str) -> Pick:
         newest = state.catalog.by_key(namespace, str(name))
         if newest is None:
             raise NotFound("no live memory has that key; nothing was forgotten")
-        return _with_history(state, [newest])
+        return with_history(state, [newest])
 
     return pick
 
@@ -153,12 +153,12 @@ def _by_keys(namespace: Namespace, keys: Any) -> Pick:
 
     def pick(state: State) -> npt.NDArray[np.int64]:
         found = [state.catalog.by_key(namespace, name) for name in names]
-        return _with_history(state, [newest for newest in found if newest is not None])
+        return with_history(state, [newest for newest in found if newest is not None])
 
     return pick
 
 
-def _with_history(state: State, newest: list[int]) -> npt.NDArray[np.int64]:
+def with_history(state: State, newest: list[int]) -> npt.NDArray[np.int64]:
     """The values of keys and what they superseded: an older value must not come back."""
     values = walk(newest, partial(_superseded, state))
     return np.array([o for o in sorted(values) if not state.is_erased(o)], np.int64)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = (ROOT / "mimir_core" / "embedding" / "build", ROOT / "mimir_core" / "build_hook.py")
 
 FACADE = ("memory", "recall", "intake", "scope", "reading", "repair", "results",
-          "searched", "seen", "lookup", "graph", "display")
+          "searched", "seen", "lookup", "mentions", "forgetting", "graph", "display")
 PEERS = ("dag", "index", "embedding", "storage")
 GROUND = ("types", "encoding", "quiet", "tracebacks")
 RANKS = (

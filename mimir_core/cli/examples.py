@@ -50,6 +50,7 @@ mimir forget 0f3a...                                  an id, as recall shows it
 mimir forget --key ana.home
 mimir forget --where speaker=Ana --dry-run            lists, erases nothing
 mimir forget --thread trip --cascade --yes            with what was made from it
+mimir forget --mentions Pixel                         every copy, in all namespaces; asks first
 """,
     "import": """
 mimir import chat.jsonl archive.jsonl.gz

@@ -185,8 +185,8 @@ def _read(line: Line, reader: LineReader) -> Item:
 def open_lines(file: Path) -> Iterator[Iterator[Numbered]]:
     """The numbered lines of a file that are not blank; "-" is standard input; gzip is recognised.
 
-    A line longer than `MAX_LINE_BYTES`, one without an end, the end of damaged gzip, and UTF-16 come
-    as the error they are. Memory holds one line, whatever compressed data unpacks to.
+    A line longer than `MAX_LINE_BYTES`, one without an end, the end of damaged gzip, and UTF-16
+    come as the error they are. Memory holds one line, whatever compressed data unpacks to.
 
     Raises:
         InvalidArgument: the file cannot be opened.

@@ -33,6 +33,9 @@ Since = Annotated[str | None, typer.Option(metavar="TIME", help="From this time 
 Until = Annotated[
     str | None, typer.Option(metavar="TIME", help="Up to this time; a day is meant whole.")
 ]
+Mentions = Annotated[
+    str | None, typer.Option(metavar="PHRASE", help="Whatever contains it, in any namespace.")
+]
 Cascade = Annotated[bool, typer.Option("--cascade", help="Also what was derived from them.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mimir_core.cli.console import console, safe
-from mimir_core.results import Hit, Memory, Stats
+from mimir_core.results import Forgotten, Hit, Memory, Stats
 from mimir_core.types import Namespace
 
 MAX_SHOWN = 600
@@ -88,6 +88,26 @@ def print_counts(counts: Mapping[str, int], what: str) -> None:
     for name, count in counts.items():
         made.add_row(cell(name), cell(f"{count:,}"))
     _print(made)
+
+
+def print_excerpts(found: Forgotten) -> None:
+    """Prints how many memories would go from which namespace, with pieces of a few of each."""
+    if not found.count:
+        return
+    made = table("namespace", "memories", "such as")
+    for labels, count in sorted(found.namespaces.items()):
+        texts = [cell(one.text) for one in found.excerpts if one.namespace == labels]
+        made.add_row(cell(".".join(labels)), cell(f"{count:,}"), Text("\n").join(texts))
+    _print(made)
+
+
+def forgotten_json(found: Forgotten, dry_run: bool) -> dict[str, Any]:
+    """What was forgotten, or would be, for `--json`; excerpts of what `--mentions` found."""
+    counts = {".".join(labels): count for labels, count in sorted(found.namespaces.items())}
+    told = {"ids": list(found.ids), "count": found.count, "dry_run": dry_run, "namespaces": counts}
+    if found.excerpts:
+        told["excerpts"] = [{"id": each.id, "text": each.text} for each in found.excerpts]
+    return told
 
 
 def print_stats(stats: Stats, namespaces: Mapping[Namespace, int]) -> None:

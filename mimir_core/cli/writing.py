@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mimir_core.cli import options
+from mimir_core.cli import options, render
 from mimir_core.cli.console import print_json, say
 from mimir_core.cli.decoding import decoded
 from mimir_core.cli.exits import BAD_LINES
 from mimir_core.cli.opening import open_vault
 from mimir_core.cli.passphrase import read_new_passphrase, read_passphrase
+from mimir_core.cli.progress import Bar
 from mimir_core.cli.times import read_time
 from mimir_core.cli.transfer import check_files, import_files, show_summary
 from mimir_core.embedding import MiniLM
 from mimir_core.errors import InvalidArgument, InvalidText, VaultExists
 from mimir_core.intake import DEFAULT_NAMESPACE, MAX_CONTENT_BYTES
 from mimir_core.memory import Mimir
+from mimir_core.results import Forgotten
 
 
 def create(
@@ -121,6 +122,7 @@ def forget(
     where: options.Where = None,
     since: options.Since = None,
     until: options.Until = None,
+    mentions: options.Mentions = None,
     cascade: options.Cascade = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
@@ -130,6 +132,9 @@ def forget(
 
     By id, by key, or everything that fits namespace, thread, filters and time, together. Asks
     before more than one memory goes.
+
+    With --mentions everything that contains a phrase, in all namespaces unless one is given, copies
+    in caches, checkpoints and stores of agents too; what would go is shown first.
     """
     selection: dict[str, Any] = {
         "key": key,
@@ -138,34 +143,52 @@ def forget(
         **options.selection(thread, where, since, until),
     }
     with open_vault(vault, passphrase_file) as mimir:
-        found = mimir.forget(ids or None, **selection, cascade=cascade, dry_run=True)
+        if mentions is None:
+            found = mimir.forget(ids or None, **selection, cascade=cascade, dry_run=True)
+        else:
+            found = _mentioning(mimir, ids, mentions, cascade=cascade, **selection)
+        if mentions is not None and not as_json:
+            render.print_excerpts(found)
         if found.count and not dry_run:
-            _confirm(found.count, yes)
+            _confirm(found.count, yes or (found.count == 1 and mentions is None))
             found = mimir.forget(found.ids)
-    _show_forgotten(found.ids, dry_run, as_json)
+    _show_forgotten(found, dry_run, as_json, listed=mentions is None)
+
+
+def _mentioning(
+    mimir: Mimir, ids: list[str] | None, mentions: str, **selection: Any
+) -> Forgotten:
+    with Bar("looking", "memories") as bar:
+        return mimir.forget(
+            ids or None, mentions=mentions, dry_run=True, progress=bar, **selection
+        )
 
 
 def _confirm(count: int, yes: bool) -> None:
-    """Asks before more than one memory goes; what was counted is what goes."""
-    if yes or count == 1:
+    """Asks before memories go; what was counted is what goes."""
+    if yes:
         return
     if not sys.stdin.isatty():
         raise InvalidArgument(
-            f"this would forget {count:,} memories, and there is no terminal to ask at",
+            f"this would forget {_memories(count)}, and there is no terminal to ask at",
             hint="--yes forgets without asking, --dry-run lists them",
         )
-    typer.confirm(f"Forget {count:,} memories for good?", abort=True, err=True)
+    typer.confirm(f"Forget {_memories(count)} for good?", abort=True, err=True)
 
 
-def _show_forgotten(ids: Sequence[str], dry_run: bool, as_json: bool) -> None:
+def _show_forgotten(found: Forgotten, dry_run: bool, as_json: bool, *, listed: bool) -> None:
     if as_json:
-        print_json({"ids": list(ids), "count": len(ids), "dry_run": dry_run})
+        print_json(render.forgotten_json(found, dry_run))
         return
-    if dry_run:
-        for id_ in ids:
+    if dry_run and listed:
+        for id_ in found.ids:
             say(id_)
-    memories = "1 memory" if len(ids) == 1 else f"{len(ids):,} memories"
+    memories = _memories(found.count)
     say(f"Would forget {memories}." if dry_run else f"Forgot {memories}.")
+
+
+def _memories(count: int) -> str:
+    return "1 memory" if count == 1 else f"{count:,} memories"
 
 
 def passwd(
