@@ -317,4 +317,4 @@ def _shown(phrase: Phrase, memory: Memory) -> str:
     """The part of a memory to show to whoever asks what would be forgotten."""
     content = memory.content
     whole = content if isinstance(content, str) else f"({len(content):,} bytes)"
-    return next(filter(phrase.in_text, _texts(phrase, memory)), whole)
+    return next(filter(phrase.in_text, (*_texts(phrase, memory), memory.text)), whole)

@@ -22,7 +22,7 @@ from mimir_core.errors import InvalidArgument
 
 MAX_CHARACTERS: Final = 1_024
 _WINDOW: Final = 65_536
-_NESTED: Final = 3
+_NESTED: Final = 5  # JSON in JSON: a tool's answer in a message in a record
 _UNSEEN: Final = dict.fromkeys([0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F),
                                 *range(0x2060, 0x2065), 0xFEFF])  # fmt: skip
 _UNSPACED: Final = re.compile(

@@ -232,3 +232,24 @@ def test_recall_explains_itself(shell: Shell) -> None:
     assert "spread from" in shown
     (first, *_) = shell.json("recall", "where is the ladder")
     assert set(first["channels"]) == {"dense", "lexical", "spread"}
+
+
+def test_forget_by_a_phrase_shows_what_would_go(shell: Shell) -> None:
+    """A preview by namespace with excerpts, a question even for one, and every copy gone."""
+    shell.ok("remember", "Ana's cat is called Pixel", "--namespace", "alice.chat")
+    shell.ok("remember", "feed pixel at nine", "--namespace", "tasks")
+    shell.ok("remember", "the tea is green")
+    shown = shell.ok("forget", "--mentions", "Pixel", "--dry-run")
+    assert "alice.chat" in shown
+    assert "Ana's cat is called Pixel" in shown
+    assert "Would forget 2 memories." in shown
+    refused = shell.run("forget", "--mentions", "Ana")
+    assert refused.exit_code == 2
+    assert "this would forget 1 memory" in refused.stderr
+    told = shell.json("forget", "--mentions", "Pixel", "--dry-run", "--namespace", "tasks")
+    assert (told["count"], told["namespaces"]) == (1, {"tasks": 1})
+    assert [each["text"] for each in told["excerpts"]] == ["feed pixel at nine"]
+    assert shell.run("forget", "--mentions", "Pixel", "some-id").exit_code == 2
+    assert "Forgot 2 memories." in shell.ok("forget", "--mentions", "Pixel", "--yes")
+    assert shell.json("stats")["memories"] == 1
+    assert "Would forget 0 memories." in shell.ok("forget", "--mentions", "Pixel", "--dry-run")
