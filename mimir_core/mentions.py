@@ -6,7 +6,11 @@ takes along what is of no use without it or tells of it:
 - the other pieces of a value that an adapter cut, and a phrase may stand across a cut;
 - records that name its key where that is a digest, as checkpoints name their values;
 - vectors cached under a digest of the text that was found (LangChain's `CacheBackedEmbeddings`);
+- what a document store keeps beside a document, its digest among it (LlamaIndex's collections);
 - older values of its key, which would come back.
+
+Not found are texts that a caller encrypted or compressed, and names of namespaces. Digests that a
+framework keeps inside of other records stay: whoever guesses the text can test the guess by them.
 
 The vault is looked through in pages: nobody waits longer than for one, and memory holds one.
 """
@@ -17,6 +21,7 @@ import datetime as dt
 import hashlib
 import re
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -40,6 +45,7 @@ PAGE_BYTES = 1 << 20
 MAX_EXCERPTS = 100
 _EACH_NAMESPACE = 3
 _EXCERPT = 72
+_COLLECTION = re.compile("(.+/)(?:data|metadata|ref_doc_info)")
 _DIGEST = re.compile("[0-9a-f]{40,}")
 _DIGEST_BYTES = re.compile(rb"[0-9a-f]{40,}")
 _PIECE_KEY = re.compile(
@@ -69,7 +75,8 @@ class Mentions:
         self._values = _Values(self._phrase)
         self._found: dict[int, bytes] = {}
         self._fresh: list[tuple[Namespace, str]] = []
-        self._digests = set(_digests(text))
+        self._documents: list[tuple[Namespace, str]] = []
+        self._digests = set(map(hash, _digests(text)))  # of a text with its digests little stays
         self._seen = 0
         self.excerpts: list[Excerpt] = []
 
@@ -122,51 +129,73 @@ class Mentions:
         self._found[ordinal] = bytes.fromhex(memory.id)
         if memory.key is not None and _DIGEST.search(memory.key):
             self._fresh.append((memory.namespace, memory.key))
+        if memory.key is not None and _COLLECTION.fullmatch(memory.namespace[-1]):
+            self._documents.append((memory.namespace, memory.key))
         if found:
-            self._digests.update(d for text in _texts(self._phrase, memory) for d in _digests(text))
+            for text in _texts(self._phrase, memory):
+                self._digests.update(map(hash, _digests(text)))
         shown = sum(one.namespace == memory.namespace for one in self.excerpts)
         if shown < _EACH_NAMESPACE and len(self.excerpts) < MAX_EXCERPTS:
             piece = self._phrase.around(_shown(self._phrase, memory), _EXCERPT)
             self.excerpts.append(Excerpt(memory.id, memory.namespace, piece))
 
     def _add(self, ordinals: Iterable[int]) -> None:
-        for page in _cut(sorted(set(ordinals) - self._found.keys())):
-            with self._vault.view() as state:
-                opened = [(o, open_memory(state, o)) for o in page if not state.is_erased(o)]
-            for ordinal, memory in opened:
+        for page in self._each(sorted(set(ordinals) - self._found.keys())):
+            for ordinal, memory in page:
                 self._take(ordinal, memory)
+
+    def _each(self, waiting: list[int]) -> Iterator[list[Opened]]:
+        """These memories, opened page by page."""
+        at = 0
+        while at < len(waiting):
+            with self._vault.view() as state:
+                page = _opened(state, waiting[at : at + PAGE_NODES])
+            last = page[-1][0] if page else waiting[min(at + PAGE_NODES, len(waiting)) - 1]
+            at = bisect_right(waiting, last)
+            yield page
 
     def _follow(self) -> None:
         """Adds what names what was found, by its key or by the digest of a text, and so on."""
         self._add(self._by_digest())
+        documents, self._documents = self._documents, []
+        for page in _batched(documents):
+            self._add(self._beside(page))
         while self._fresh:
             named, self._fresh = _Named(self._fresh), []
             for namespace in named.namespaces:
                 self._add(self._naming(named, namespace))
             self._add(self._values.whole(self._found.keys()))
 
+    def _beside(self, documents: list[tuple[Namespace, str]]) -> list[int]:
+        """What lies in the sister collections of a document store under the same keys."""
+        with self._vault.view() as state:
+            found = [
+                state.catalog.by_key(other, key)
+                for namespace, key in documents
+                for other in _sisters(namespace)
+            ]
+        return [ordinal for ordinal in found if ordinal is not None]
+
     def _by_digest(self) -> list[int]:
         """The live memories of the scope whose keys end in a digest of a text that was found."""
         with self._vault.view() as state:
             ordinals = np.flatnonzero(self._scope.mask(state)).tolist()
-        return [o for page in _cut(ordinals) for o in self._digest_keys(page)]
+        return [o for page in _batched(ordinals) for o in self._digest_keys(page)]
 
     def _digest_keys(self, page: list[int]) -> list[int]:
         with self._vault.view() as state:
             keys = [(o, state.catalog.key(o)) for o in page]
-        ends = ((o, {key[-size:] for size in _DIGEST_SIZES}) for o, key in keys if key is not None)
-        return [o for o, texts in ends if not texts.isdisjoint(self._digests)]
+        return [
+            ordinal
+            for ordinal, key in keys
+            if key and any(hash(key[-size:]) in self._digests for size in _DIGEST_SIZES)
+        ]
 
     def _naming(self, named: _Named, namespace: Namespace) -> list[int]:
         with self._vault.view() as state:
             waiting = np.flatnonzero(state.catalog.mask(namespace)).tolist()
-        found: list[int] = []
-        while waiting:
-            with self._vault.view() as state:
-                page = _opened(state, waiting)
-            waiting = [o for o in waiting if page and o > page[-1][0]]
-            found += [o for o, memory in page if named.in_(memory)]
-        return found
+        pages = self._each(waiting)
+        return [ordinal for page in pages for ordinal, memory in page if named.in_(memory)]
 
 
 class _Named:
@@ -261,9 +290,17 @@ def _opened(state: State, ordinals: list[int]) -> list[Opened]:
     return page
 
 
-def _cut(ordinals: list[int]) -> Iterator[list[int]]:
-    for at in range(0, len(ordinals), PAGE_NODES):
-        yield ordinals[at : at + PAGE_NODES]
+def _batched(every: list[Any]) -> Iterator[list[Any]]:
+    """Lists of as many as make a page."""
+    for at in range(0, len(every), PAGE_NODES):
+        yield every[at : at + PAGE_NODES]
+
+
+def _sisters(namespace: Namespace) -> list[Namespace]:
+    """The collections of LlamaIndex's document store whose one this is."""
+    found = _COLLECTION.fullmatch(namespace[-1])
+    names = ("data", "metadata", "ref_doc_info") if found else ()
+    return [(*namespace[:-1], f"{found[1]}{name}") for name in names if found]
 
 
 def _mentions(phrase: Phrase, memory: Memory) -> bool:

@@ -71,6 +71,9 @@ def test_copies_in_every_class_go(mimir: Mimir, path: Path) -> None:
     assert mimir.verify().ok
     assert set(documents.docs) == {"other"}
     assert documents.get_document("told", raise_error=False) is None
+    assert documents.get_document_hash("told") is None
+    assert documents.get_ref_doc_info("told") is None
+    assert documents.get_document_hash("other") is not None
     assert [message.content for message in asyncio.run(chats.get_messages("s"))] == ["A dog."]
     assert files.ls("/", detail=False) == ["/other.txt"]
     assert files.read("/other.txt") == b"A dog."
