@@ -30,6 +30,7 @@ from mimir_core.errors import InvalidArgument, MimirError, NotAVault, VaultClose
 from mimir_core.intake import DEFAULT_NAMESPACE
 from mimir_core.memory import Mimir
 from mimir_core.results import Hits
+from mimir_core.tracebacks import clear_locals
 
 Options: TypeAlias = dict[str, list[str]]
 Kind: TypeAlias = Literal["line", "line_cell"]
@@ -94,6 +95,7 @@ def _magic(method: Callable[..., object]) -> Callable[..., object]:
         try:
             return method(line) if cell is None else method(line, cell)
         except MimirError as error:
+            clear_locals(error)  # which hangs on the one that follows
             raise UsageError(str(error)) from None
 
     magic.__doc__ = method.__doc__

@@ -353,7 +353,8 @@ class Mimir(Lookup):
         else:
             scope = Scope.checked(namespace, descendants, thread, where, since, until)
             search = Mentions(self._vault, mentions, scope)
-            search.search(progress)
+            with LocalsCleared():
+                search.search(progress)
             pick = search.pick
         selection = Selection(pick, cascade=cascade)
         if dry_run:

@@ -6,16 +6,20 @@ mode) would show keys and opened content with it. The frames of a caller are the
 
 from __future__ import annotations
 
+import sys
 import traceback
 from types import TracebackType
 
 
-def clear_locals(error: BaseException) -> None:
+def clear_locals(error: BaseException, handled: BaseException | None = None) -> None:
     """Clears the local variables of every finished frame of an error and of those behind it.
 
     Frames that still run, such as the one that calls this, keep theirs.
+
+    Args:
+        handled: Where to stop: what the caller was handling already, which is none of ours.
     """
-    seen: set[int] = set()
+    seen = {id(None), id(handled)}
     waiting: list[BaseException | None] = [error]
     while waiting:
         one = waiting.pop()
@@ -29,7 +33,7 @@ class LocalsCleared:
     """A context that clears the frames of an error that leaves it; see `clear_locals`."""
 
     def __enter__(self) -> None:
-        pass
+        self._handled = sys.exception()
 
     def __exit__(
         self,
@@ -38,4 +42,5 @@ class LocalsCleared:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            clear_locals(error)
+            clear_locals(error, self._handled)
+        self._handled = None

@@ -105,6 +105,35 @@ def test_locals_of_a_failed_read_hold_no_key_and_no_content(mimir: Mimir, path: 
     assert not [entry for entry in entries if repr(entry)[2:-1] in seen]
 
 
+def test_an_error_that_the_caller_handles_keeps_its_locals(mimir: Mimir) -> None:
+    """What was raised before is the caller's own, and its generators go on."""
+
+    def turns() -> Iterator[int]:
+        kept = 1
+        try:
+            raise LookupError
+        except LookupError:
+            with pytest.raises(MimirError):
+                mimir.get("ab" * 32)
+            yield kept
+            with pytest.raises(MimirError):
+                mimir.get("ab" * 32)
+            yield kept + 1
+
+    assert list(turns()) == [1, 2]
+
+    def inner() -> None:
+        kept = 1
+        raise LookupError(kept)
+
+    try:
+        inner()
+    except LookupError as own:
+        with pytest.raises(MimirError):
+            mimir.get("ab" * 32)
+        assert [f.f_locals.get("kept") for f, _ in traceback.walk_tb(own.__traceback__)][-1] == 1
+
+
 def opened(mimir: Mimir) -> list[Any]:
     """One of everything opened that a vault gives."""
     id_ = mimir.remember(SECRET, thread=SECRET, metadata={"tags": [SECRET]})
