@@ -131,7 +131,8 @@ def test_an_error_that_the_caller_handles_keeps_its_locals(mimir: Mimir) -> None
     except LookupError as own:
         with pytest.raises(MimirError):
             mimir.get("ab" * 32)
-        assert [f.f_locals.get("kept") for f, _ in traceback.walk_tb(own.__traceback__)][-1] == 1
+        found = [frame.f_locals.get("kept") for frame, _ in traceback.walk_tb(own.__traceback__)]
+    assert found[-1] == 1
 
 
 def opened(mimir: Mimir) -> list[Any]:
