@@ -30,7 +30,7 @@
     │   ├── ModelMissing            the built-in model was not built into this installation
     │   └── SpaceMismatch           vectors of one model were offered to another's space
     ├── MissingExtra (ImportError)  an optional part of Mimir is not installed
-    └── NotSerializable (TypeError) handles and keys refuse pickle and deepcopy
+    └── NotSerializable (TypeError) handles and keys refuse pickle and copies, memories pickle
 
 Messages never contain content, keys, metadata values, namespaces or filter values. They name the
 field of metadata that is meant, and of a list the item, counted from 0.
@@ -237,6 +237,6 @@ class MissingExtra(MimirError, ImportError):
 
 
 class NotSerializable(MimirError, TypeError):
-    """Handles and keys refuse pickle and deepcopy."""
+    """Handles and keys refuse pickle and copies; memories and hits refuse pickle."""
 
     default_hint = "pass the vault's path and open it where it is needed"

@@ -173,6 +173,7 @@ class Mentions:
                 state.catalog.by_key(other, key)
                 for namespace, key in documents
                 for other in _sisters(namespace)
+                if self._scope.covers(other)
             ]
         return [ordinal for ordinal in found if ordinal is not None]
 

@@ -63,6 +63,13 @@ class Scope:
         """Whether it is one that callers use again and again."""
         return self.filter is None and self.ids is None
 
+    def covers(self, namespace: Namespace) -> bool:
+        """Whether memories of a namespace may fit."""
+        place = self.namespace
+        if place is None or place == namespace:
+            return True
+        return self.descendants and namespace[: len(place)] == place
+
     def mask(self, state: State) -> npt.NDArray[np.bool_]:
         """Which nodes are live and fit, bool [nodes]."""
         mask = state.catalog.mask(

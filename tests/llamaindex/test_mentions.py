@@ -82,6 +82,17 @@ def test_copies_in_every_class_go(mimir: Mimir, path: Path) -> None:
     assert autopsy(path, PASSPHRASE, needles, ordinals) == {"opens": [], "graph": []}
 
 
+def test_what_lies_beside_a_document_goes_within_the_namespace(mimir: Mimir) -> None:
+    """A namespace bounds what goes, with descendants the whole document store."""
+    documents = MimirDocumentStore(mimir)
+    documents.add_documents([Document(id_="told", text=SAID)])
+    documents.set_document_hash("told", "1" * 64)
+    data = ("llamaindex", "docs", "docstore/data")
+    assert mimir.forget(mentions=WORD, namespace=data, dry_run=True).namespaces == {data: 1}
+    below = mimir.forget(mentions=WORD, namespace=data[:2], descendants=True, dry_run=True)
+    assert below.namespaces == {data: 1, (*data[:2], "docstore/metadata"): 1}
+
+
 def test_a_value_in_pieces_goes_whole(mimir: Mimir, monkeypatch: pytest.MonkeyPatch) -> None:
     """A phrase in one piece of a value or file, or across a cut, takes all pieces along."""
     monkeypatch.setattr(kvstore, "PIECE_BYTES", 64)
