@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from mimir_llamaindex.embedding import MimirEmbedding
     from mimir_llamaindex.filesystem import MimirFileSystem
     from mimir_llamaindex.indexstore import MimirIndexStore
+    from mimir_llamaindex.ingestion_cache import MimirIngestionCache
     from mimir_llamaindex.kvstore import MimirKVStore
     from mimir_llamaindex.memory_block import MimirMemoryBlock
     from mimir_llamaindex.retriever import MimirRetriever
+    from mimir_llamaindex.scrubs import scrub_last
     from mimir_llamaindex.storage_context import mimir_storage_context
     from mimir_llamaindex.vectorstore import MimirVectorStore
 
@@ -35,12 +37,14 @@ __all__ = [
     "MimirEmbedding",
     "MimirFileSystem",
     "MimirIndexStore",
+    "MimirIngestionCache",
     "MimirKVStore",
     "MimirMemoryBlock",
     "MimirRetriever",
     "MimirVectorStore",
     "content_id",
     "mimir_storage_context",
+    "scrub_last",
 ]
 
 _MODULES = {
@@ -49,12 +53,14 @@ _MODULES = {
     "MimirEmbedding": "embedding",
     "MimirFileSystem": "filesystem",
     "MimirIndexStore": "indexstore",
+    "MimirIngestionCache": "ingestion_cache",
     "MimirKVStore": "kvstore",
     "MimirMemoryBlock": "memory_block",
     "MimirRetriever": "retriever",
     "MimirVectorStore": "vectorstore",
     "content_id": "docstore",
     "mimir_storage_context": "storage_context",
+    "scrub_last": "scrubs",
 }
 
 

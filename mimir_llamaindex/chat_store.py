@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -15,9 +16,11 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
 
 from mimir_core import Item, Memory, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, NotFound, ScrubPending
+from mimir_core.errors import InvalidArgument, NotFound
+from mimir_llamaindex.batches import each
 from mimir_llamaindex.messages import message_item, message_of
-from mimir_llamaindex.vaults import namespace_in
+from mimir_llamaindex.scrubs import late
+from mimir_llamaindex.vaults import fits, namespace_in
 
 __all__ = ["MimirChatStore"]
 
@@ -89,7 +92,8 @@ class MimirChatStore(AsyncDBChatStore):
 
     Args:
         mimir: The open vault; the caller closes it.
-        namespace: Where the sessions live. A session's name is 1 to 1,024 bytes.
+        namespace: Where the sessions live. A session's name is 1 to 1,024 bytes; one of another
+            name has no messages, and takes none.
 
     Raises:
         InvalidArgument, InvalidNamespace.
@@ -122,8 +126,8 @@ class MimirChatStore(AsyncDBChatStore):
         """A session's messages, oldest first; those of every status if it is None.
 
         Raises:
-            InvalidArgument: no such status, a negative limit or offset, a name that no session can
-                have, or a thread of the namespace that holds something else than messages.
+            InvalidArgument: no such status, a negative limit or offset, a name that is no text, or
+                a thread of the namespace that holds something else than messages.
         """
         start = _count(0 if offset is None else offset, "offset")
         end = None if limit is None else start + _count(limit, "limit")
@@ -139,7 +143,7 @@ class MimirChatStore(AsyncDBChatStore):
         """How many messages a session has; those of every status if it is None.
 
         Raises:
-            InvalidArgument: no such status, or a name that no session can have.
+            InvalidArgument: no such status, or a name that is no text.
         """
         wanted = _checked(status)
         return len((await asyncio.to_thread(self._session, key, wanted)).having(wanted))
@@ -165,7 +169,7 @@ class MimirChatStore(AsyncDBChatStore):
         """Adds messages at the end of a session.
 
         Raises:
-            InvalidArgument, InvalidText: before any is written.
+            InvalidArgument, InvalidText: with the number of the message; none was written.
         """
         _seen.set(None)
         await self._write(self._add, key, messages, status)
@@ -179,7 +183,8 @@ class MimirChatStore(AsyncDBChatStore):
         """Replaces all of a session, whatever its status, in one transaction.
 
         Raises:
-            InvalidArgument, InvalidText: before anything is written.
+            InvalidArgument, InvalidText: with the number of the message; nothing was written.
+            ScrubPending: replaced, but old pages still stand in the journal.
         """
         _seen.set(None)
         await self._write(self._set, key, messages, status)
@@ -188,7 +193,7 @@ class MimirChatStore(AsyncDBChatStore):
         """Archives the oldest n active messages and returns them.
 
         Raises:
-            InvalidArgument: n is negative, or the session's name is none.
+            InvalidArgument: n is negative, or the session's name is no text.
         """
         count = _count(n, "number of messages")
         seen = _seen.get()
@@ -202,7 +207,7 @@ class MimirChatStore(AsyncDBChatStore):
         """Erases the active message at position `idx`, and returns it; None if there is none.
 
         Raises:
-            InvalidArgument: the position is negative, or the session's name is none.
+            InvalidArgument: the position is negative, or the session's name is no text.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         at = _count(idx, "position")
@@ -213,7 +218,7 @@ class MimirChatStore(AsyncDBChatStore):
         """Erases the oldest n active messages and returns them.
 
         Raises:
-            InvalidArgument: n is negative, or the session's name is none.
+            InvalidArgument: n is negative, or the session's name is no text.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         count = _count(n, "number of messages")
@@ -223,7 +228,7 @@ class MimirChatStore(AsyncDBChatStore):
         """Erases a session's messages; those of every status if it is None.
 
         Raises:
-            InvalidArgument: no such status, or a name that no session can have.
+            InvalidArgument: no such status, or a name that is no text.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         wanted = _checked(status)
@@ -240,7 +245,8 @@ class MimirChatStore(AsyncDBChatStore):
     async def _write(self, call: Callable[..., T], *arguments: object) -> T:
         """One after the other, in the order called: so are a session's messages then."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, call, *arguments)
+        context = copy_context()  # as `asyncio.to_thread` does: `scrub_last` reaches into it
+        return await loop.run_in_executor(self._writer, context.run, call, *arguments)
 
     def _get(
         self, key: str, status: MessageStatus | None, part: slice
@@ -250,24 +256,31 @@ class MimirChatStore(AsyncDBChatStore):
         return tuple(memory.id for memory in found), messages
 
     def _add(self, key: str, messages: Sequence[ChatMessage], status: object) -> None:
-        _stored(self._mimir.remember_many, self._items(key, messages, status))
+        with late():
+            self._mimir.remember_many(self._items(key, messages, status))
 
     def _set(self, key: str, messages: Sequence[ChatMessage], status: object) -> None:
         items = self._items(key, messages, status)
-        _stored(self._mimir.replace, items, thread=key, **self._place)
+        with late():
+            self._mimir.replace(items, thread=key, **self._place)
 
     def _forget(self, key: str) -> None:
-        self._mimir.forget(thread=key, **self._place)
+        if _may_exist(key):
+            with late():
+                self._mimir.forget(thread=key, **self._place)
 
     def _items(self, key: str, messages: Sequence[ChatMessage], status: object) -> list[Item]:
         wanted = _checked(status)
         if wanted is None or not isinstance(messages, Sequence):
             raise InvalidArgument("messages come as a list, and with a status")
         fields = {_STATUS: wanted.value} if wanted is MessageStatus.ARCHIVED else {}
-        return [message_item(m, thread=key, metadata=fields, **self._place) for m in messages]
+        make = partial(message_item, thread=key, metadata=fields, **self._place)
+        return list(each(make, messages))
 
     def _session(self, key: str, status: MessageStatus | None) -> _Session:
         """Reads back from the newest message until the archive is reached, if that is enough."""
+        if not _may_exist(key):
+            return _Session.of(())
         look = _FIRST_LOOK
         while status is MessageStatus.ACTIVE:
             thread = self._mimir.thread(key, last=look, **self._place)
@@ -284,7 +297,8 @@ class MimirChatStore(AsyncDBChatStore):
         if chosen:
             names = " ".join(memory.id for memory in chosen).encode()
             mark = Item(names, thread=key, metadata={_MARK: len(chosen)}, **self._place)
-            _stored(self._mimir.remember_many, [mark])
+            with late():
+                self._mimir.remember_many([mark])
         return [message_of(memory) for memory in chosen]
 
     async def _delete(
@@ -301,24 +315,26 @@ class MimirChatStore(AsyncDBChatStore):
     ) -> list[ChatMessage]:
         while chosen := choose(self._session(key, status)):
             with suppress(NotFound):  # another process was first: look again
-                self._mimir.forget([memory.id for memory in chosen])
+                with late():
+                    self._mimir.forget([memory.id for memory in chosen])
                 break
         return [message_of(memory) for memory in chosen if _MARK not in memory.metadata]
 
 
-def _stored(write: Callable[..., object], *args: object, **fields: object) -> None:
-    """Writes; what a write leaves to be scrubbed is stored all the same, and scrubbed later."""
-    with suppress(ScrubPending):
-        write(*args, **fields)
+def _may_exist(key: object) -> bool:
+    """Whether a session can have this name. Raises InvalidArgument unless it is a text."""
+    if not isinstance(key, str):
+        raise InvalidArgument("the name of a session is a text")
+    return fits(key)
 
 
 def _checked(status: object) -> MessageStatus | None:
     if status is None:
         return None
-    try:
-        return MessageStatus(status)
-    except ValueError:
-        raise InvalidArgument("a status is active, archived, or None for every one") from None
+    if isinstance(status, str):  # another's `==` may do anything
+        with suppress(ValueError):
+            return MessageStatus(status)
+    raise InvalidArgument("a status is active, archived, or None for every one")
 
 
 def _count(number: object, what: str) -> int:

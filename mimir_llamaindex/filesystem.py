@@ -8,7 +8,6 @@ import os
 import posixpath
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from io import BytesIO
 from secrets import token_hex
 from typing import Any, NoReturn
 
@@ -16,7 +15,9 @@ from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it has 
 from fsspec.utils import stringify_path, tokenize  # type: ignore[import-untyped]  # as above
 
 from mimir_core import Item, Memory, Mimir, Namespace, Seen, retry_conflicts
-from mimir_core.errors import NotSerializable, ScrubPending
+from mimir_core.errors import NotSerializable
+from mimir_llamaindex.files import MimirFile, WholeTransaction
+from mimir_llamaindex.scrubs import late, scrub_last
 from mimir_llamaindex.vaults import fits, namespace_in
 
 __all__ = ["MimirFile", "MimirFileSystem"]
@@ -47,6 +48,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
     protocol = "mimir"
     root_marker = "/"
     cachable = False
+    transaction_type = WholeTransaction
 
     def __init__(
         self,
@@ -211,6 +213,28 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         else:
             self.write(path2, self.read(path1))
 
+    # Many at once: every file is done before `ScrubPending` is raised
+
+    def copy(self, *args: Any, **kwargs: Any) -> None:
+        """As fsspec's. Raises as `write`."""
+        with scrub_last():
+            super().copy(*args, **kwargs)
+
+    def mv(self, *args: Any, **kwargs: Any) -> None:
+        """As fsspec's. Raises as `write` and `rm`."""
+        with scrub_last():
+            super().mv(*args, **kwargs)
+
+    def put(self, *args: Any, **kwargs: Any) -> None:
+        """As fsspec's. Raises as `write`."""
+        with scrub_last():
+            super().put(*args, **kwargs)
+
+    def pipe(self, *args: Any, **kwargs: Any) -> None:
+        """As fsspec's. Raises as `write`."""
+        with scrub_last():
+            super().pipe(*args, **kwargs)
+
     # Files
 
     def _open(
@@ -254,6 +278,7 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
         Raises:
             IsADirectoryError, NotADirectoryError: of the path, or of one above it.
             OSError: the path is longer than 1,024 bytes.
+            ScrubPending: written, but the older file is not yet scrubbed from the journal.
         """
         path = self._strip_protocol(path)
         retry_conflicts(lambda: self._write(path, data))
@@ -324,80 +349,13 @@ class MimirFileSystem(AbstractFileSystem):  # type: ignore[misc]  # the base has
     ) -> None:
         """Stores, and erases what a file was before in the same transaction."""
         older = {"file": path, "token": {"$ne": token}}
-        with suppress(ScrubPending):
+        with late():
             self._mimir.replace(items, namespace=self._namespace, where=older, unchanged=seen)
 
     def _erase(self, paths: list[str], seen: Sequence[Seen] = ()) -> None:
         erased = {"file": {"$in": paths}}
-        self._mimir.replace([], namespace=self._namespace, where=erased, unchanged=seen)
-
-
-class MimirFile(BytesIO):
-    """An open file, all of it in memory; what was written is stored when it is closed."""
-
-    def __init__(
-        self, fs: MimirFileSystem, path: str, mode: str, data: bytes, autocommit: bool
-    ) -> None:
-        super().__init__(data)
-        self.fs = fs
-        self.path = path
-        self.mode = mode  # type: ignore[misc]  # fsspec's files have it, as those of `open`
-        self._autocommit = autocommit
-        self._pending = b""
-        if mode == "ab":
-            self.seek(0, os.SEEK_END)
-
-    @property
-    def size(self) -> int:
-        """How many bytes it holds."""
-        return self.getbuffer().nbytes
-
-    def readable(self) -> bool:
-        """Whether it was opened for reading."""
-        return "r" in self.mode
-
-    def writable(self) -> bool:
-        """Whether it was opened for writing."""
-        return self.mode != "rb"
-
-    def write(self, data: Any, /) -> int:
-        """Writes bytes, at the end if it was opened for appending.
-
-        Raises:
-            OSError: it was opened for reading.
-            ValueError: it is closed.
-        """
-        if not self.writable():
-            raise OSError(errno.EBADF, "the file is open for reading")
-        if self.mode == "ab":
-            self.seek(0, os.SEEK_END)
-        return super().write(data)
-
-    def close(self) -> None:
-        """Stores what was written; inside an fsspec transaction, at its end.
-
-        Raises:
-            OSError: as `MimirFileSystem.write`.
-        """
-        if self.closed:
-            return
-        if self.writable():
-            self._pending = self.getvalue()
-        super().close()
-        if self._autocommit and self.writable():
-            self.commit()
-
-    def commit(self) -> None:
-        """Stores what was written before the file was closed. Raises as `close` does."""
-        self.fs.write(self.path, self._pending)
-        self.discard()
-
-    def discard(self) -> None:
-        """Drops what was written."""
-        self._pending = b""
-
-    def __reduce__(self) -> NoReturn:
-        raise NotSerializable("an open file of a Mimir cannot be pickled or copied")
+        with late():
+            self._mimir.replace([], namespace=self._namespace, where=erased, unchanged=seen)
 
 
 def _above(path: str) -> list[str]:

@@ -68,7 +68,8 @@ def _group(group: MetadataFilters, depth: int, negated: bool = False) -> Where |
     """A group, or its negation, in one level: negations move to the leaves by De Morgan's laws."""
     if depth > MAX_DEPTH:
         raise InvalidFilter(f"a filter nests at most {MAX_DEPTH} levels")
-    if group.condition not in _CONDITIONS:
+    known = group.condition is None or isinstance(group.condition, str)
+    if not known or group.condition not in _CONDITIONS:  # another's `==` may do anything
         raise InvalidFilter("unknown filter condition", hint="known: AND OR NOT")
     negated ^= group.condition == FilterCondition.NOT  # which is no OR: none of its parts holds
     found = [_part(part, depth + 1, negated) for part in group.filters]
@@ -84,7 +85,7 @@ def _part(part: MetadataFilter | MetadataFilters, depth: int, negated: bool) -> 
 
 
 def _leaf(leaf: MetadataFilter, negated: bool) -> Where:
-    build = _OPERATORS.get(leaf.operator)
+    build = _OPERATORS.get(leaf.operator) if isinstance(leaf.operator, str) else None
     if build is None:
         raise InvalidFilter("unknown filter operator")
     built = build(field_name(leaf.key), leaf.value)
@@ -100,10 +101,15 @@ def _membership(symbol: str, single: bool) -> Callable[[str, Any], Where]:
 
     def build(field: str, value: Any) -> Where:
         values = [value] if single else _listed(value)
-        bools = [bool(each) for each in values if each in (0, 1) and not isinstance(each, bool)]
+        bools = [bool(each) for each in values if _stands_for_bool(each)]
         return {field: {symbol: [*values, *bools]}}
 
     return build
+
+
+def _stands_for_bool(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and value in (0, 1)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -16,10 +16,12 @@ from llama_index.core.storage.kvstore.types import (
 from pydantic_core import to_jsonable_python
 
 from mimir_core import Item, Memory, Mimir, Namespace, Seen, retry_conflicts
-from mimir_core.errors import InvalidArgument, NotSerializable, ScrubPending
+from mimir_core.errors import InvalidArgument, NotSerializable
+from mimir_llamaindex.batches import each, listed
+from mimir_llamaindex.scrubs import late, scrub_last
 from mimir_llamaindex.vaults import digest, name_of, namespace_in
 
-__all__ = ["MimirKVStore"]
+__all__ = ["MimirKVStore", "check_pairs"]
 
 Put = tuple[str, str, dict[str, Any]]
 PIECE_BYTES = 4 << 20
@@ -52,6 +54,7 @@ class MimirKVStore(BaseKVStore):
         Raises:
             InvalidArgument: key or collection is no string, or JSON cannot hold the value.
             Conflict: others changed the key all the time; nothing was stored.
+            ScrubPending: stored, but the older value is not yet scrubbed from the journal.
         """
         retry_conflicts(lambda: self.apply([(collection, key, val)]))
 
@@ -67,14 +70,21 @@ class MimirKVStore(BaseKVStore):
         matter here.
 
         Raises:
-            InvalidArgument: as `put`; nothing was stored.
+            InvalidArgument: as `put`, with the number of the pair; nothing was stored.
             Conflict: others changed the keys all the time; see `apply`.
+            ScrubPending: all are stored, but older values are not yet scrubbed from the journal.
         """
-        puts = [(collection, key, value) for key, value in kv_pairs]
-        retry_conflicts(lambda: self.apply(puts))
+        pairs = list(each(_pair, listed(kv_pairs, "keys and values")))
+        puts = [(collection, key, value) for key, value in pairs]
+        try:
+            retry_conflicts(lambda: self.apply(puts))
+        except InvalidArgument:
+            check_pairs(pairs)
+            raise
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """The value of a key, or None. Raises InvalidArgument as `get_many` does."""
+        _name(key)  # an error of one key names no number
         return self.get_many([key], collection)[0]
 
     def get_many(
@@ -86,7 +96,8 @@ class MimirKVStore(BaseKVStore):
             InvalidArgument: a key, or the collection, is no string.
         """
         place = self._place(collection)
-        found = self._mimir.get_many(keys=[_name(key) for key in keys], namespace=place)
+        names = list(each(_name, listed(keys, "keys")))
+        found = self._mimir.get_many(keys=names, namespace=place)
         whole = [self._whole(place, head) for head in found]
         return [None if one is None else one[1] for one in whole]
 
@@ -140,18 +151,20 @@ class MimirKVStore(BaseKVStore):
                 was written.
             Conflict: others changed what the change was made from, or what it replaces. The
                 transaction wrote nothing; those before it stand, and may be made again.
-            ScrubPending: all is done, but what was erased is not yet scrubbed from the journal.
+            ScrubPending: all is done, but what was erased or replaced is not yet scrubbed from the
+                journal.
         """
         latest = {(collection, key): _encode(key, value) for collection, key, value in puts}
         batch = [(self._place(collection), key, data) for (collection, key), data in latest.items()]
         gone = [(self._place(collection), key) for collection, key in dict.fromkeys(deletes)]
         expected = list(unchanged)
         starts = range(0, max(len(batch), 1), BATCH)
-        for start in starts:
-            piece, last = batch[start : start + BATCH], start == starts[-1]
-            erased = self._commit(piece, gone if last else [], expected)
-            written = {(place, _name(key)) for place, key, _ in piece}
-            expected = [one for one in expected if (one.namespace, one.key) not in written]
+        with scrub_last():
+            for start in starts:
+                piece, last = batch[start : start + BATCH], start == starts[-1]
+                erased = self._commit(piece, gone if last else [], expected)
+                written = {(place, _name(key)) for place, key, _ in piece}
+                expected = [one for one in expected if (one.namespace, one.key) not in written]
         return erased
 
     async def aput(
@@ -204,11 +217,8 @@ class MimirKVStore(BaseKVStore):
             pieces += self._pieces(place, key, _pieces_of(data))
         erased = [head.id for head in heads if head.id is not None]
         gone = [*erased, *(piece.id for piece in pieces if piece.id is not None)]
-        try:
+        with late():
             self._mimir.replace(items, ids=gone, unchanged=[*unchanged, *heads, *pieces])
-        except ScrubPending:
-            if erased:
-                raise
         return len(erased)
 
     def _pieces(self, place: Namespace, key: str, start: int) -> Iterator[Seen]:
@@ -261,9 +271,21 @@ def _encode(key: object, value: object) -> bytes:
         raise InvalidArgument("a key is a string and a value a dict")
     try:
         text = json.dumps([key, value], separators=(",", ":"), default=to_jsonable_python)
-    except (TypeError, ValueError, RecursionError):  # whose messages would show the value
+    except Exception:  # a caller's own class may raise anything, and show the value
         raise InvalidArgument("a value is what JSON can hold") from None
     return text.encode()
+
+
+def check_pairs(pairs: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Raises InvalidArgument for the first pair that cannot be kept, with its number."""
+    for _ in each(lambda pair: _encode(*pair), pairs):
+        pass
+
+
+def _pair(given: object) -> tuple[str, dict[str, Any]]:
+    if not isinstance(given, Sequence) or len(given) != 2:
+        raise InvalidArgument("a pair is a key and its value")
+    return given[0], given[1]
 
 
 def _decode(data: bytes) -> tuple[str, dict[str, Any]]:

@@ -6,8 +6,10 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ from llama_index.core.memory import BaseMemoryBlock
 from llama_index.core.utils import get_tokenizer
 
 from mimir_core import Item, Memory, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, ScrubPending
+from mimir_core.errors import InputError, InvalidArgument, ScrubPending, VaultClosed
+from mimir_llamaindex.batches import each, item, listed, renumbered
 from mimir_llamaindex.messages import origin, speaker, visible_text
-from mimir_llamaindex.vaults import digest, namespace_in
+from mimir_llamaindex.scrubs import late, scrub_last
+from mimir_llamaindex.vaults import digest, fits, namespace_in
 
 __all__ = ["MimirMemoryBlock"]
 
@@ -28,9 +32,23 @@ _DEFAULT: Namespace = ("llamaindex", "memory")
 _NO_SESSION = "\0"  # the thread of what comes without a session
 _CACHED_QUERIES = 32
 _QUERY_CHARACTERS = 4_000
+_HELD_CHARACTERS = 4_000_000  # of turns that could not be written
 _LEANING = 0.3  # of each message towards the one before it
 _ENTRY = re.compile(r"\n(?! )")  # a memory's further lines are indented
 _SAYING = (MessageRole.USER, MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Turn:
+    """What is to be written of a message, with its number in the caller's list."""
+
+    number: int
+    item: Item
+
+    @property
+    def size(self) -> int:
+        """Characters of its text."""
+        return len(self.item.content)
 
 
 class MimirMemoryBlock(BaseMemoryBlock[str]):
@@ -45,6 +63,13 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     Turns are kept as a thread of their session, and recalled by the last message (its words, and
     its vector leaning towards the messages before it, spread along the thread), within a token
     budget. A session sees its own turns only.
+
+    `Memory` archives turns before it hands them over, and never does so again. So turns of it that
+    could not be written (the disk is full, another process holds the vault, the embedder fails)
+    raise, and are kept in memory: the session's next turns are written after them, each once. They
+    take 4 million characters at most, the oldest give way. They are lost when the process ends;
+    `aput(await memory.aget_all(status="archived"), session_id=...)` makes up for any that are
+    missing, each once too, if the chat store is a `MimirChatStore`.
 
     With `across_sessions`, recall looks in the whole namespace, which then must be named: a
     user's memory over all sessions, `namespace=("llamaindex", "memory", "ada")`; or, with
@@ -79,6 +104,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     _tokenize: Callable[[str], list[Any]] = PrivateAttr()
     _embedded: Callable[[str], npt.NDArray[np.float32]] = PrivateAttr()
     _writer: ThreadPoolExecutor = PrivateAttr()
+    _held: dict[str, list[_Turn]] = PrivateAttr()  # by session; only the writer's thread uses it
 
     def __init__(
         self,
@@ -107,6 +133,7 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         self._tokenize = get_tokenizer() if tokenizer_fn is None else tokenizer_fn
         self._embedded = lru_cache(_CACHED_QUERIES)(mimir.embedder.embed_query)  # asked again soon
         self._writer = ThreadPoolExecutor(1, "mimir-memory")  # turns stay in the order put
+        self._held = {}
 
     @classmethod
     def class_name(cls) -> str:
@@ -121,12 +148,22 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     ) -> None:
         """Remembers what messages say, in the thread of the session; the messages stay as they are.
 
+        What comes from short-term memory is not handed over again: a message of it that cannot be
+        remembered (its text is too long) is left out, and what could not be written now is written
+        first the next time. Else nothing is written when something is wrong.
+
         Raises:
-            InvalidArgument, InvalidText: before any is written.
+            InvalidArgument, InvalidText: with the number of the message.
+            MimirError, or what the embedder raises: nothing was written.
+            ScrubPending: written, but what was erased before still stands in the journal.
         """
-        if self.accept_short_term_memory or not from_short_term_memory:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._remember, messages, session_id)
+        if from_short_term_memory and not self.accept_short_term_memory:
+            return
+        write = self._take_over if from_short_term_memory else self._remember
+        loop = asyncio.get_running_loop()
+        context = copy_context()  # as `asyncio.to_thread` does: `scrub_last` reaches into it
+        written = loop.run_in_executor(self._writer, context.run, write, messages, session_id)
+        await asyncio.shield(written)  # whoever stops waiting has archived them all the same
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
         await self.aput(messages)
@@ -138,7 +175,8 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         **block_kwargs: Any,
     ) -> str:
         """What the session's memory holds about the last messages, best first; else empty."""
-        return await asyncio.to_thread(self._recall, messages or [], session_id)
+        asked = [] if messages is None else listed(messages, "messages")
+        return await asyncio.to_thread(self._recall, asked, session_id)
 
     async def atruncate(self, content: str, tokens_to_truncate: int) -> str | None:
         """Drops the least relevant memories until so many tokens are gone; None if none stays."""
@@ -153,47 +191,95 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
     # Off the event loop
 
     def _remember(self, messages: Sequence[ChatMessage], session_id: str | None) -> None:
+        """Writes all, or nothing."""
+        self._write(self._items(messages, _thread(session_id)))
+
+    def _take_over(self, messages: Sequence[ChatMessage], session_id: str | None) -> None:
+        """Writes what was held back and then what is new, or holds all of it back."""
         thread = _thread(session_id)
-        items = [item for message in messages for item in self._items(message, thread)]
-        with suppress(ScrubPending):  # stored all the same
-            self._mimir.remember_many(self._new(items))
+        new = self._items(messages, thread)
+        queue = [*self._held.pop(thread, ()), *new]
+        try:
+            self._write(queue)
+        except InputError:
+            self._write_each(thread, queue)
+        except BaseException as error:
+            self._hold(thread, queue, error)
+            raise
 
-    def _items(self, message: object, thread: str) -> Iterator[Item]:
-        """One memory of what a message says; none if it says nothing."""
-        if not isinstance(message, ChatMessage):
-            raise InvalidArgument("a memory block remembers ChatMessages")
-        if text := visible_text(message):
-            who = {"speaker": speaker(message), "role": message.role.value}
-            source = origin(message)
-            key = None if source is None else digest(f"{thread}\n{source}")
-            yield Item(text, namespace=self._place, thread=thread, key=key, metadata=who)
+    def _write_each(self, thread: str, queue: Sequence[_Turn]) -> None:
+        """Writes one by one what can be, and raises for the first that never can."""
+        refused: InputError | None = None
+        with scrub_last():
+            for at, turn in enumerate(queue):
+                try:
+                    with item(turn.number):
+                        self._write([turn])
+                except InputError as error:
+                    refused = refused or error
+                except BaseException as error:
+                    self._hold(thread, queue[at:], error)
+                    raise
+        if refused is not None:
+            raise refused
 
-    def _new(self, items: Sequence[Item]) -> list[Item]:
-        """Without those already here: two tasks may hand over the same turn."""
-        once = {item.key or number: item for number, item in enumerate(items)}
-        keys = [item.key for item in once.values() if item.key is not None]
-        ids = self._mimir.known(keys, namespace=self._place)
-        here = {key for key, id_ in zip(keys, ids, strict=True) if id_ is not None}
-        return [item for item in once.values() if item.key not in here]
+    def _hold(self, thread: str, turns: Sequence[_Turn], error: BaseException) -> None:
+        """Keeps turns for the next time; of too many the oldest of the longest silence go."""
+        if isinstance(error, (ScrubPending, VaultClosed)):
+            return  # they are written, or no next time will come
+        self._held[thread] = list(turns)  # at the end of the dict
+        size = sum(turn.size for held in self._held.values() for turn in held)
+        while size > _HELD_CHARACTERS:
+            oldest = next(iter(self._held))
+            size -= self._held[oldest].pop(0).size
+            if not self._held[oldest]:
+                del self._held[oldest]
+
+    def _write(self, turns: Sequence[_Turn]) -> None:
+        """Writes those not yet here: two tasks may hand over the same turn, a failed write again.
+
+        Raises:
+            InputError: with the caller's number of the message.
+        """
+        once = {turn.item.key: turn for turn in turns}
+        ids = self._mimir.known([str(key) for key in once], namespace=self._place)
+        new = [turn for turn, id_ in zip(once.values(), ids, strict=True) if id_ is None]
+        with late(), renumbered([turn.number for turn in new]):
+            self._mimir.remember_many([turn.item for turn in new])
+
+    def _items(self, messages: Sequence[ChatMessage], thread: str) -> list[_Turn]:
+        """A turn of what each message says; none of one that says nothing."""
+        texts = list(each(_text, listed(messages, "messages")))
+        found = []
+        for number, (message, text) in enumerate(zip(messages, texts, strict=True)):
+            if text:
+                who = {"speaker": speaker(message), "role": message.role.value}
+                source = origin(message)
+                key = token_hex(16) if source is None else digest(f"{thread}\n{source}")
+                new = Item(text, namespace=self._place, thread=thread, key=key, metadata=who)
+                found.append(_Turn(number, new))
+        return found
 
     def _recall(self, messages: Sequence[ChatMessage], session_id: str | None) -> str:
         said = self._said(messages)
-        if not said:
+        if not said or not (self._across_sessions or _may_exist(session_id)):
             return ""
-        thread = _thread(session_id)
+        thread = None if self._across_sessions else _thread(session_id)
         hits = self._mimir.recall(
             said[-1],
             k=self._k,
             namespace=self._place,
-            thread=None if self._across_sessions else thread,
+            thread=thread,
             vector=self._direction(said),
         )
         return "\n".join(self._fitting(_entry(hit.memory) for hit in hits))
 
     def _said(self, messages: Sequence[ChatMessage]) -> list[str]:
         """What user and assistant said last, oldest first."""
-        texts = [visible_text(m).strip()[:_QUERY_CHARACTERS] for m in messages if m.role in _SAYING]
-        return [text for text in texts if text][-self._recent :]
+        texts = list(each(_text, messages))
+        said = zip(messages, texts, strict=True)
+        asked = [text.strip()[:_QUERY_CHARACTERS] for m, text in said if m.role in _SAYING]
+        return [text for text in asked if text][-self._recent :]
 
     def _direction(self, said: Sequence[str]) -> npt.NDArray[np.float32]:
         """The last message's vector, leaning a little towards those before it, [dimension].
@@ -219,10 +305,26 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
         return len(self._tokenize(text))
 
 
+def _text(message: object) -> str:
+    """What a message says."""
+    if not isinstance(message, ChatMessage):
+        raise InvalidArgument("a memory block takes ChatMessages")
+    return visible_text(message)
+
+
+def _may_exist(session_id: object) -> bool:
+    """Whether there can be turns of such a session. Raises InvalidArgument unless it is a text."""
+    if session_id is None:
+        return True
+    if not isinstance(session_id, str):
+        raise InvalidArgument("the name of a session is a text")
+    return fits(session_id) and session_id != _NO_SESSION
+
+
 def _thread(session_id: str | None) -> str:
     """The thread of a session, or of all that comes without one."""
-    if session_id == _NO_SESSION:
-        raise InvalidArgument("a session has a name")
+    if not _may_exist(session_id):
+        raise InvalidArgument("the name of a session has 1 to 1,024 bytes, and is not one zero")
     return _NO_SESSION if session_id is None else session_id
 
 

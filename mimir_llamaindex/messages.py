@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from mimir_core import Item, Memory, Namespace
 from mimir_core.errors import InvalidArgument
@@ -91,7 +91,7 @@ def _dumped(message: object) -> bytes:
         fields = message.model_dump()
         fields["additional_kwargs"].pop("images", None)  # legacy: they are among the blocks
         return json.dumps(fields, default=to_jsonable_python).encode()
-    except (PydanticSerializationError, TypeError, ValueError, RecursionError):
+    except Exception:  # a caller's own class may raise anything, and show the value
         raise InvalidArgument(
             "a message holds something that JSON cannot hold",
             hint="keep additional_kwargs and tool arguments to plain values",

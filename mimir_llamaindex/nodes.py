@@ -20,7 +20,7 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from mimir_core import Item, Memory, Namespace
 from mimir_core.errors import InvalidArgument, InvalidMetadata, InvalidText, InvalidVector
@@ -117,7 +117,7 @@ def _plain(metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata in the types of JSON. Raises InvalidMetadata."""
     try:
         plain: dict[str, Any] = to_jsonable_python(metadata, inf_nan_mode="constants")
-    except (PydanticSerializationError, ValueError):  # whose messages would show the value
+    except Exception:  # a caller's own class may raise anything, and show the value
         raise InvalidMetadata("metadata holds a value of a type that cannot be stored") from None
     return plain
 
@@ -130,7 +130,7 @@ def _sealed(node: BaseNode, text_is_content: bool) -> bytes:
         return _MARK + text[1:].encode()
     except UnicodeEncodeError:
         raise InvalidText("a node holds surrogates, which UTF-8 cannot encode") from None
-    except (PydanticSerializationError, TypeError, ValueError):
+    except Exception:  # a caller's own class may raise anything, and show the value
         raise InvalidArgument("a node holds something that cannot be stored") from None
 
 

@@ -30,7 +30,8 @@ def mimir_storage_context(
 
     Documents, index structs and vectors are stored as they come. Graphs, which LlamaIndex holds in
     memory, are stored when `persist` is called. Whatever directory `persist` is given, it writes
-    nothing outside the vault.
+    nothing outside the vault. A document that is deleted from an index and has no text among the
+    documents leaves no hash there, so that `refresh_ref_docs` takes it again.
 
     Args:
         mimir: The open vault.
@@ -42,11 +43,13 @@ def mimir_storage_context(
     """
     base = namespace_in(mimir, namespace)
     files = MimirFileSystem(mimir, (*base, "files"))
+    docs = MimirDocumentStore(mimir, (*base, "docs"))
+    vectors = MimirVectorStore(mimir, (*base, "vectors"), model=model, docstore=docs)
     return StorageContext(
-        docstore=MimirDocumentStore(mimir, (*base, "docs")),
+        docstore=docs,
         index_store=MimirIndexStore(mimir, (*base, "index")),
         vector_stores={
-            "default": MimirVectorStore(mimir, (*base, "vectors"), model=model),
+            "default": vectors,
             "image": MimirVectorStore(mimir, (*base, "images")),
         },
         graph_store=_GraphStore(files),

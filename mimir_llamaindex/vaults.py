@@ -7,7 +7,7 @@ from hashlib import sha256
 from mimir_core import Mimir, Namespace, check_namespace
 from mimir_core.errors import InvalidArgument
 
-__all__ = ["check_vault", "digest", "fits", "name_of", "namespace_in"]
+__all__ = ["check_vault", "digest", "fits", "is_text", "name_of", "namespace_in"]
 
 _MAX_NAME_BYTES = 1_024
 
@@ -46,7 +46,13 @@ def digest(text: str) -> str:
 
 def fits(text: str) -> bool:
     """Whether a vault can hold a text as a key or thread."""
+    return is_text(text) and 1 <= len(text.encode()) <= _MAX_NAME_BYTES
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can encode a text; a lone surrogate it cannot."""
     try:
-        return 1 <= len(text.encode()) <= _MAX_NAME_BYTES
+        text.encode()
     except UnicodeEncodeError:
         return False
+    return True

@@ -20,17 +20,14 @@ from llama_index.core.vector_stores.types import (
 )
 
 from mimir_core import Hit, Memory, Mimir, Namespace
-from mimir_core.errors import (
-    InvalidArgument,
-    InvalidVector,
-    NotFound,
-    NotSerializable,
-    ScrubPending,
-)
+from mimir_core.errors import InvalidArgument, InvalidVector, NotFound, NotSerializable
+from mimir_llamaindex.batches import each, item, listed, renumbered
+from mimir_llamaindex.docstore import MimirDocumentStore
 from mimir_llamaindex.embedding import handles, hinting
 from mimir_llamaindex.filters import DOCUMENT, where
 from mimir_llamaindex.nodes import from_memory, key_of, to_item
-from mimir_llamaindex.vaults import namespace_in
+from mimir_llamaindex.scrubs import late, scrub_last
+from mimir_llamaindex.vaults import is_text, namespace_in
 
 __all__ = ["MimirVectorStore"]
 
@@ -61,6 +58,9 @@ class MimirVectorStore(BasePydanticVectorStore):
         model: What makes the embeddings: the embedding model of the index, or any name for it.
             Vectors under another name are then refused here. Without it, only vectors of another
             length are. With a `MimirEmbedding`, `Mimir.recall` finds the nodes, too.
+        docstore: The document store beside it. An index that keeps its texts here tells it a
+            document's hash, and never tells it that the document was deleted. With it, the hash
+            goes with the last node of a document, unless the store has the document itself.
 
     Raises:
         InvalidNamespace, InvalidArgument.
@@ -73,6 +73,7 @@ class MimirVectorStore(BasePydanticVectorStore):
     _mimir: Mimir = PrivateAttr()
     _namespace: Namespace = PrivateAttr()
     _model: BaseEmbedding | str | None = PrivateAttr()
+    _docstore: MimirDocumentStore | None = PrivateAttr()
     _handle: Callable[[int], Mimir] = PrivateAttr()
 
     def __init__(
@@ -81,11 +82,15 @@ class MimirVectorStore(BasePydanticVectorStore):
         namespace: Namespace | str = DEFAULT_NAMESPACE,
         *,
         model: BaseEmbedding | str | None = None,
+        docstore: MimirDocumentStore | None = None,
     ) -> None:
+        if docstore is not None and not isinstance(docstore, MimirDocumentStore):
+            raise InvalidArgument("docstore is a `MimirDocumentStore`")
         super().__init__()  # type: ignore[call-arg]  # every field has a default here
         self._namespace = namespace_in(mimir, namespace)
         self._mimir = mimir
         self._model = model
+        self._docstore = docstore
         self._handle = handles(mimir, model)
 
     @classmethod
@@ -122,12 +127,16 @@ class MimirVectorStore(BasePydanticVectorStore):
                 is not finite, or without direction; nothing was written.
             InvalidMetadata, InvalidText, InvalidArgument: something cannot be stored; nothing was.
             SpaceMismatch: the namespace holds vectors of another model; nothing was written.
+            ScrubPending: all are stored, but the older are not yet scrubbed from the journal.
         """
-        nodes = list(nodes)
-        items = {item.key: item for item in (to_item(node, self._namespace) for node in nodes)}
+        nodes = listed(nodes, "nodes")
+        items = list(each(lambda node: to_item(node, self._namespace), nodes))
+        numbers = list({one.key: number for number, one in enumerate(items)}.values())
         if items:
-            with hinting(), suppress(ScrubPending):  # stored; the older is scrubbed later
-                self._space_of(nodes[0].embedding).remember_many(items.values())
+            with item(0):
+                handle = self._space_of(nodes[0].embedding)
+            with hinting(), late(), renumbered(numbers):
+                handle.remember_many([items[number] for number in numbers])
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
@@ -137,8 +146,11 @@ class MimirVectorStore(BasePydanticVectorStore):
             InvalidArgument: the id is no text.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
-        document = {DOCUMENT: {"$in": _listed_ids([ref_doc_id])}}
-        self._mimir.forget(namespace=self._namespace, where=document)
+        if not isinstance(ref_doc_id, str):
+            raise InvalidArgument("the id of a document is a text")
+        with scrub_last():
+            self._forget(namespace=self._namespace, where=_of_documents([ref_doc_id]))
+            self._forget_hashes([ref_doc_id])
 
     def delete_nodes(
         self,
@@ -154,12 +166,16 @@ class MimirVectorStore(BasePydanticVectorStore):
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         condition = where(filters)
-        if node_ids is None and condition is not None:
-            self._mimir.forget(namespace=self._namespace, where=condition)
-        elif condition is None:
-            self._mimir.forget(keys=_keys(node_ids), namespace=self._namespace)
-        else:
-            self._forget_among(_keys(node_ids), condition)
+        keys = None if node_ids is None and condition is not None else _keys(node_ids)
+        documents = self._documents(keys, condition)
+        with scrub_last():
+            if keys is None:
+                self._forget(namespace=self._namespace, where=condition)
+            elif condition is None:
+                self._forget(keys=keys, namespace=self._namespace)
+            else:
+                self._forget_among(keys, condition)
+            self._forget_hashes(documents)
 
     def clear(self, **kwargs: Any) -> None:
         """Erases every node of the namespace.
@@ -167,7 +183,10 @@ class MimirVectorStore(BasePydanticVectorStore):
         Raises:
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
-        self._mimir.forget(namespace=self._namespace)
+        documents = self._documents(None, None)
+        with scrub_last():
+            self._forget(namespace=self._namespace)
+            self._forget_hashes(documents)
 
     # Reading
 
@@ -202,7 +221,7 @@ class MimirVectorStore(BasePydanticVectorStore):
             InvalidText, InvalidVector, InvalidFilter: for what cannot be searched with.
             SpaceMismatch: the namespace holds vectors of another model.
         """
-        keys = _keys(query.node_ids) if query.node_ids else None
+        keys = _keys(query.node_ids) or None
         condition = _condition(query)
         mode = _mode(query)
         if mode is Mode.DEFAULT and query.query_embedding is None:
@@ -308,30 +327,55 @@ class MimirVectorStore(BasePydanticVectorStore):
     def _forget_among(self, keys: list[str], condition: dict[str, Any]) -> None:
         while ids := self._fitting(keys, condition):
             with suppress(NotFound):  # one went meanwhile: look again
-                self._mimir.forget(ids)
+                self._forget(ids)
                 return
+
+    def _forget(self, *args: Any, **selected: Any) -> None:
+        with late():
+            self._mimir.forget(*args, **selected)
+
+    def _documents(self, keys: list[str] | None, condition: dict[str, Any] | None) -> set[str]:
+        """The source documents of nodes, if there is somebody to tell that they go."""
+        if self._docstore is None:
+            return set()
+        found = self._memories(keys, condition)
+        return {memory.metadata[DOCUMENT] for memory in found if DOCUMENT in memory.metadata}
+
+    def _forget_hashes(self, documents: Iterable[str]) -> None:
+        """Of those that have no node left here."""
+        if self._docstore is not None:
+            there = self._mimir.threads(namespace=self._namespace)
+            self._docstore.forget_hashes([one for one in documents if key_of(one) not in there])
 
     def __getstate__(self) -> NoReturn:
         raise NotSerializable("a store on an open Mimir cannot be pickled or copied")
 
 
-def _keys(node_ids: Sequence[str] | None) -> list[str]:
+def _keys(node_ids: Iterable[str] | None) -> list[str]:
     """Each id's key, once."""
-    return list(dict.fromkeys(key_of(node_id) for node_id in _listed_ids(node_ids or ())))
+    return list(dict.fromkeys(key_of(node_id) for node_id in _listed_ids(node_ids)))
 
 
-def _listed_ids(ids: Sequence[str]) -> list[str]:
-    if isinstance(ids, str) or not all(isinstance(each, str) for each in ids):
-        raise InvalidArgument("ids are a list of texts")
-    return list(ids)
+def _listed_ids(ids: Iterable[str] | None) -> list[str]:
+    return list(each(_checked_id, () if ids is None else listed(ids, "ids")))
+
+
+def _checked_id(id_: object) -> str:
+    if not isinstance(id_, str):
+        raise InvalidArgument("an id is a text")
+    return id_
+
+
+def _of_documents(ids: Sequence[str]) -> dict[str, Any]:
+    """Nodes of these documents; one whose id nobody can have has none."""
+    return {DOCUMENT: {"$in": [id_ for id_ in ids if is_text(id_)]}}
 
 
 def _condition(query: VectorStoreQuery) -> dict[str, Any] | None:
     """Filters and documents of a query, which must both fit."""
     condition = where(query.filters)
-    if not query.doc_ids:
-        return condition
-    return {DOCUMENT: {"$in": _listed_ids(query.doc_ids)}, **(condition or {})}
+    documents = _listed_ids(query.doc_ids)
+    return {**_of_documents(documents), **(condition or {})} if documents else condition
 
 
 _MODES: Final = (Mode.DEFAULT, Mode.SPARSE, Mode.TEXT_SEARCH, Mode.HYBRID, Mode.MMR)
@@ -339,10 +383,11 @@ _MODES: Final = (Mode.DEFAULT, Mode.SPARSE, Mode.TEXT_SEARCH, Mode.HYBRID, Mode.
 
 def _mode(query: VectorStoreQuery) -> Mode:
     """The mode of a query. Raises InvalidArgument unless it is one of ours."""
-    with suppress(ValueError):
-        mode = Mode(query.mode)
-        if mode in _MODES:
-            return mode
+    if isinstance(query.mode, str):  # another's `==` may do anything
+        with suppress(ValueError):
+            mode = Mode(query.mode)
+            if mode in _MODES:
+                return mode
     names = " ".join(mode.name for mode in _MODES)
     raise InvalidArgument("the store does not support this query mode", hint=f"known: {names}")
 
