@@ -1,4 +1,4 @@
-"""Lists that callers give: an error says which item it is about, counted from 0."""
+"""Lists that callers give: an error says which of several items is meant, counted from 0."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mimir_core.errors import InputError, InvalidArgument
 
-__all__ = ["each", "item", "listed", "renumbered"]
+__all__ = ["each", "item", "listed", "numbers_of", "renumbered"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -23,17 +23,22 @@ def listed(given: Iterable[A], what: str) -> list[A]:
     return list(given)
 
 
-def each(make: Callable[[A], B], given: Iterable[A]) -> Iterator[B]:
-    """What is made of each item. An InputError names the item's number."""
-    for number, one in enumerate(given):
+def each(make: Callable[[A], B], given: Sequence[A]) -> Iterator[B]:
+    """What is made of each item. Of several, an InputError names the item's number."""
+    for number, one in zip(numbers_of(given), given, strict=True):
         with item(number):
             made = make(one)
         yield made
 
 
+def numbers_of(given: Sequence[object]) -> list[int] | list[None]:
+    """What errors call each item; a single one needs no number."""
+    return list(range(len(given))) if len(given) > 1 else [None] * len(given)
+
+
 @contextmanager
-def item(number: int) -> Iterator[None]:
-    """Names an item's number in an InputError."""
+def item(number: int | None) -> Iterator[None]:
+    """Names an item's number in an InputError, instead of one that the core named."""
     try:
         yield
     except InputError as error:
@@ -41,7 +46,7 @@ def item(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def renumbered(numbers: Sequence[int]) -> Iterator[None]:
+def renumbered(numbers: Sequence[int | None]) -> Iterator[None]:
     """Turns the number that the core names into that of the caller's list.
 
     Args:
@@ -51,14 +56,15 @@ def renumbered(numbers: Sequence[int]) -> Iterator[None]:
         yield
     except InputError as error:
         found = _ITEM.match(_message(error))
-        if found is None:
-            raise
-        raise _named(error, numbers[int(found[1])]) from None
+        if found is None and len(numbers) != 1:
+            raise  # it is about no item
+        raise _named(error, numbers[0 if found is None else int(found[1])]) from None
 
 
-def _named(error: InputError, number: int) -> InputError:
+def _named(error: InputError, number: int | None) -> InputError:
     plain = _ITEM.sub("", _message(error), count=1)
-    return type(error)(f"item {number}: {plain}", hint=error.hint)
+    text = plain if number is None else f"item {number}: {plain}"
+    return type(error)(text, hint=error.hint)
 
 
 def _message(error: Any) -> str:

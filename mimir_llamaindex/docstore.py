@@ -113,7 +113,7 @@ class MimirDocumentStore(KVDocumentStore):
             with self._whole():
                 retry_conflicts(attempt)
         except InvalidArgument:
-            check_pairs((doc.node_id, doc_to_json(doc)) for doc in docs)
+            check_pairs([(doc.node_id, doc_to_json(doc)) for doc in docs])
             raise
 
     def get_document(self, doc_id: str, raise_error: bool = True) -> BaseNode | None:

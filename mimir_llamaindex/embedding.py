@@ -12,8 +12,15 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from mimir_core import Embedder, FunctionEmbedder, Mimir, MiniLM, embed_whole
-from mimir_core.errors import EmbeddingError, InvalidArgument, NotSerializable, SpaceMismatch
-from mimir_llamaindex.vaults import check_vault
+from mimir_core.errors import (
+    EmbeddingError,
+    InvalidArgument,
+    InvalidText,
+    NotSerializable,
+    SpaceMismatch,
+)
+from mimir_llamaindex.batches import each, listed
+from mimir_llamaindex.vaults import check_vault, is_text
 
 __all__ = ["MimirEmbedding", "handles", "hinting"]
 
@@ -61,6 +68,24 @@ class MimirEmbedding(BaseEmbedding):
         """What embeds, as the core knows it."""
         return self._embedder
 
+    def get_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Embedding]:
+        """The vectors of texts. Raises InvalidText, with the number of the text, before any."""
+        _check_texts(texts)
+        vectors: list[Embedding] = super().get_text_embedding_batch(texts, show_progress, **kwargs)
+        return vectors
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Embedding]:
+        """Like `get_text_embedding_batch`, off the event loop."""
+        _check_texts(texts)
+        vectors: list[Embedding] = await super().aget_text_embedding_batch(
+            texts, show_progress, **kwargs
+        )
+        return vectors
+
     def _get_query_embedding(self, query: str) -> Embedding:
         vector: Embedding = self._embedder.embed_query(query).tolist()
         return vector
@@ -89,6 +114,19 @@ class MimirEmbedding(BaseEmbedding):
             MimirEmbedding, embed_batch_size=self.embed_batch_size, num_workers=self.num_workers
         )
         return remade, ()
+
+
+def _check_texts(texts: list[str]) -> None:
+    """Raises InvalidText for what cannot be embedded, before it is cut into batches."""
+    for _ in each(_check_text, listed(texts, "texts")):
+        pass
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidText("the text is empty, or no text")
+    if not is_text(text):
+        raise InvalidText("the text holds surrogates, which UTF-8 cannot encode")
 
 
 def handles(mimir: Mimir, model: BaseEmbedding | str | None) -> Callable[[int], Mimir]:

@@ -102,14 +102,16 @@ class MimirIngestionCache(IngestionCache):
             tokens = {value[_TOKEN] for value in entries.values()}
             deletes += [(_TOKENS, token) for token in tokens]
             seen = self._kv.seen(entries, place)
-            filed = self._kv.get_all(_DOCUMENTS)
-            touched = {name for name, value in filed.items() if tokens & set(value["tokens"])}
+            others = set(self._kv.get_all(_TOKENS)) - tokens
+            filed = {n: set(value["tokens"]) for n, value in self._kv.get_all(_DOCUMENTS).items()}
+            touched = {name: kept & others for name, kept in filed.items() if kept - others}
             seen += self._kv.seen(touched, _DOCUMENTS)
-            left = {name: set(filed[name]["tokens"]) - tokens for name in touched}
             puts: list[Put] = [
-                (_DOCUMENTS, name, {"tokens": sorted(kept)}) for name, kept in left.items() if kept
+                (_DOCUMENTS, name, {"tokens": sorted(kept)})
+                for name, kept in touched.items()
+                if kept
             ]
-            deletes += [(_DOCUMENTS, name) for name, kept in left.items() if not kept]
+            deletes += [(_DOCUMENTS, name) for name, kept in touched.items() if not kept]
             self._kv.apply(puts, deletes, seen)
 
         retry_conflicts(attempt)
@@ -123,16 +125,24 @@ class MimirIngestionCache(IngestionCache):
     def _put(self, place: str, key: str, value: dict[str, Any], documents: list[str]) -> None:
         seen = [*self._kv.seen([key], place), *self._kv.seen(documents, _DOCUMENTS)]
         older = self._kv.get(key, place)
-        filed = self._kv.get_many(documents, _DOCUMENTS)
         token = token_hex(16)
-        tokens = [[*(kept["tokens"] if kept else ()), token] for kept in filed]
         puts: list[Put] = [
-            (_DOCUMENTS, name, {"tokens": kept})
-            for name, kept in zip(documents, tokens, strict=True)
+            (_DOCUMENTS, name, {"tokens": [*kept, token]})
+            for name, kept in zip(documents, self._living(documents), strict=True)
         ]
         puts += [(_TOKENS, token, {"entry": [place, key]}), (place, key, value | {_TOKEN: token})]
         deletes = [] if older is None else [(_TOKENS, older[_TOKEN])]
         self._kv.apply(puts, deletes, seen)  # the entry last: none is there without its documents
+
+
+    def _living(self, documents: list[str]) -> list[list[str]]:
+        """The tokens of each document whose entries are still there."""
+        found = self._kv.get_many(documents, _DOCUMENTS)
+        filed = [kept["tokens"] if kept else [] for kept in found]
+        tokens = list(dict.fromkeys(token for kept in filed for token in kept))
+        entries = zip(tokens, self._kv.get_many(tokens, _TOKENS), strict=True)
+        there = {token for token, entry in entries if entry is not None}
+        return [[token for token in kept if token in there] for kept in filed]
 
 
 def cached(

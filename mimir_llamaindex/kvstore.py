@@ -84,7 +84,6 @@ class MimirKVStore(BaseKVStore):
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """The value of a key, or None. Raises InvalidArgument as `get_many` does."""
-        _name(key)  # an error of one key names no number
         return self.get_many([key], collection)[0]
 
     def get_many(
@@ -276,7 +275,7 @@ def _encode(key: object, value: object) -> bytes:
     return text.encode()
 
 
-def check_pairs(pairs: Iterable[tuple[str, dict[str, Any]]]) -> None:
+def check_pairs(pairs: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Raises InvalidArgument for the first pair that cannot be kept, with its number."""
     for _ in each(lambda pair: _encode(*pair), pairs):
         pass

@@ -21,7 +21,7 @@ from llama_index.core.utils import get_tokenizer
 
 from mimir_core import Item, Memory, Mimir, Namespace
 from mimir_core.errors import InputError, InvalidArgument, ScrubPending, VaultClosed
-from mimir_llamaindex.batches import each, item, listed, renumbered
+from mimir_llamaindex.batches import each, item, listed, numbers_of, renumbered
 from mimir_llamaindex.messages import origin, speaker, visible_text
 from mimir_llamaindex.scrubs import late, scrub_last
 from mimir_llamaindex.vaults import digest, fits, namespace_in
@@ -40,9 +40,9 @@ _SAYING = (MessageRole.USER, MessageRole.ASSISTANT, MessageRole.CHATBOT, Message
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Turn:
-    """What is to be written of a message, with its number in the caller's list."""
+    """What is to be written of a message, with its number among several that were given."""
 
-    number: int
+    number: int | None
     item: Item
 
     @property
@@ -249,9 +249,10 @@ class MimirMemoryBlock(BaseMemoryBlock[str]):
 
     def _items(self, messages: Sequence[ChatMessage], thread: str) -> list[_Turn]:
         """A turn of what each message says; none of one that says nothing."""
-        texts = list(each(_text, listed(messages, "messages")))
+        given = listed(messages, "messages")
+        texts = list(each(_text, given))
         found = []
-        for number, (message, text) in enumerate(zip(messages, texts, strict=True)):
+        for number, message, text in zip(numbers_of(given), given, texts, strict=True):
             if text:
                 who = {"speaker": speaker(message), "role": message.role.value}
                 source = origin(message)

@@ -21,7 +21,7 @@ from llama_index.core.vector_stores.types import (
 
 from mimir_core import Hit, Memory, Mimir, Namespace
 from mimir_core.errors import InvalidArgument, InvalidVector, NotFound, NotSerializable
-from mimir_llamaindex.batches import each, item, listed, renumbered
+from mimir_llamaindex.batches import each, item, listed, numbers_of, renumbered
 from mimir_llamaindex.docstore import MimirDocumentStore
 from mimir_llamaindex.embedding import handles, hinting
 from mimir_llamaindex.filters import DOCUMENT, where
@@ -131,12 +131,13 @@ class MimirVectorStore(BasePydanticVectorStore):
         """
         nodes = listed(nodes, "nodes")
         items = list(each(lambda node: to_item(node, self._namespace), nodes))
-        numbers = list({one.key: number for number, one in enumerate(items)}.values())
+        numbers = numbers_of(nodes)
+        latest = list({one.key: at for at, one in enumerate(items)}.values())
         if items:
-            with item(0):
+            with item(numbers[0]):
                 handle = self._space_of(nodes[0].embedding)
-            with hinting(), late(), renumbered(numbers):
-                handle.remember_many([items[number] for number in numbers])
+            with hinting(), late(), renumbered([numbers[at] for at in latest]):
+                handle.remember_many([items[at] for at in latest])
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
@@ -357,7 +358,7 @@ def _keys(node_ids: Iterable[str] | None) -> list[str]:
 
 
 def _listed_ids(ids: Iterable[str] | None) -> list[str]:
-    return list(each(_checked_id, () if ids is None else listed(ids, "ids")))
+    return list(each(_checked_id, [] if ids is None else listed(ids, "ids")))
 
 
 def _checked_id(id_: object) -> str:

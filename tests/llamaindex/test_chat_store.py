@@ -387,7 +387,7 @@ async def test_set_messages_is_all_or_nothing(store: MimirChatStore) -> None:
 
 
 BAD: dict[str, Call] = {
-    "empty session": lambda store: store.get_messages(""),
+    "empty session": lambda store: store.add_message("", ChatMessage("a")),
     "long session": lambda store: store.add_message("x" * 1025, ChatMessage("a")),
     "session of another type": lambda store: store.delete_messages(7),  # type: ignore[arg-type]
     "negative limit": lambda store: store.get_messages("u1", limit=-1),

@@ -432,9 +432,8 @@ async def test_bad_input_is_told_and_nothing_is_kept(
     ):  # fmt: skip
         with pytest.raises(InputError):
             await block.aput(messages, session_id=session)  # type: ignore[arg-type]
-    for session in ("", "\0"):
-        with pytest.raises(InputError):
-            await block.aget(FRANCE, session_id=session)
+    with pytest.raises(InputError):
+        await block.aget(FRANCE, session_id=7)  # type: ignore[arg-type]
     assert mimir.stats().memories == 0
 
 

@@ -31,6 +31,7 @@ from mimir_llamaindex import (
     MimirEmbedding,
     MimirFileSystem,
     MimirIndexStore,
+    MimirIngestionCache,
     MimirKVStore,
     MimirMemoryBlock,
     MimirRetriever,
@@ -143,6 +144,11 @@ LLAMAINDEX = [
     Part("MimirFileSystem", ("llamaindex", "files"), put_file,
          lambda m: MimirFileSystem(m).cat(f"/{KEY}") if MimirFileSystem(m).exists(KEY) else None,
          lambda m: MimirFileSystem(m).rm(f"/{KEY}")),
+    Part("MimirIngestionCache", ("llamaindex", "cached"),
+         lambda m, text: MimirIngestionCache(m, ("llamaindex", "cached")).put(
+             KEY, [TextNode(id_=KEY, text=text)]),
+         lambda m: MimirIngestionCache(m, ("llamaindex", "cached")).get(KEY),
+         lambda m: MimirIngestionCache(m, ("llamaindex", "cached")).clear()),
     Part("mimir_storage_context", ("app",), whole_index, whole_index_read),
 ]  # fmt: skip
 
