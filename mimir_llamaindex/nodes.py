@@ -34,6 +34,7 @@ _NO_TEXT: Final = "\N{MIDDLE DOT}"
 """What stands for a text without visible characters, as an image's: it has no words to find."""
 
 _DIGEST: Final = "sha256:"
+_SHOWN_NAME: Final = 64  # characters of a field's name in an error
 
 
 def key_of(name: str) -> str:
@@ -114,12 +115,23 @@ def _foreign(memory: Memory) -> TextNode:
 
 
 def _plain(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata in the types of JSON. Raises InvalidMetadata."""
+    """Metadata in the types of JSON. Raises InvalidMetadata, which names the field."""
     try:
         plain: dict[str, Any] = to_jsonable_python(metadata, inf_nan_mode="constants")
     except Exception:  # a caller's own class may raise anything, and show the value
-        raise InvalidMetadata("metadata holds a value of a type that cannot be stored") from None
+        bad = next((name for name, value in metadata.items() if not _is_plain(value)), "")
+        raise InvalidMetadata(
+            f"metadata[{bad[:_SHOWN_NAME]!r}]: a value of a type that cannot be stored"
+        ) from None
     return plain
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        to_jsonable_python(value)
+    except Exception:  # as above
+        return False
+    return True
 
 
 def _sealed(node: BaseNode, text_is_content: bool) -> bytes:

@@ -115,6 +115,14 @@ def test_a_node_that_exists_is_named(mimir: Mimir) -> None:
         store.add_documents(nodes, allow_update=False)
 
 
+def test_a_field_is_named(mimir: Mimir) -> None:
+    """Of metadata the field that cannot be stored is named, and its value is not shown."""
+    bad = node("x", "x", [1.0, 0.0], page=3, weather={"deep": [object()]}, last="wombat")
+    with pytest.raises(InputError, match=r"^item 1: metadata\['weather'\]: ") as caught:
+        MimirVectorStore(mimir).add([good_node(0), bad])
+    assert "wombat" not in str(caught.value)
+
+
 def test_the_cores_numbers_are_translated() -> None:
     """A number of the core becomes that of the caller's list, with class and hint kept."""
     for numbers, text, expected in (
