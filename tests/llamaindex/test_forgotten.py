@@ -10,7 +10,7 @@ import pytest
 from llama_index.core import Document, SummaryIndex, VectorStoreIndex
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import IndexNode, NodeRelationship, RelatedNodeInfo, TextNode
 
 from mimir_core import Mimir
 from mimir_core.errors import InvalidArgument
@@ -249,3 +249,20 @@ def test_it_lasts(path: Path) -> None:
     with reopen(path) as mimir:
         MimirDocumentStore(mimir).delete_document("1", raise_error=False)
         assert MimirIngestionCache(mimir).get("key") is None
+
+
+async def test_what_an_index_does_not_tell(mimir: Mimir, call: Call) -> None:
+    """Copies that no index deletes, of index nodes and ingested documents, go in a call."""
+    model = MimirEmbedding(mimir)
+    context = mimir_storage_context(mimir, model=model)
+    index = VectorStoreIndex([], storage_context=context, embed_model=model)
+    linked = IndexNode(text="axolotl", index_id="other")
+    linked.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id="card")
+    index.insert_nodes([linked])
+    pipeline(mimir, DocstoreStrategy.UPSERTS).run(documents=documents("note axolotl"))
+    for name in ("card", "note"):
+        await call(index.delete_ref_doc, name, delete_from_docstore=True)
+        await call(context.docstore.delete_ref_doc, name, raise_error=False)
+        await call(context.docstore.delete_document, name, raise_error=False)
+    assert "axolotl" not in everything(mimir)
+    assert hashes(mimir) == set()
