@@ -8,10 +8,12 @@ message that says nothing readable, such as one of tool calls only, is stored as
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage, messages_from_dict
+from pydantic.fields import FieldInfo
 
 from mimir_core import Item, Memory, Namespace
 from mimir_core.errors import InvalidArgument
@@ -71,17 +73,40 @@ def to_message(memory: Memory) -> BaseMessage:
 
 
 def _encoded(message: BaseMessage, *, without_text: bool) -> bytes:
-    """Type and fields that differ from their defaults, once they are known to make a message."""
-    fields = message.model_dump(
-        exclude_defaults=True, exclude={"content"} if without_text else None
-    )
+    """Type and fields, once they are known to make a message; its own defaults are left out."""
     try:
-        text = json.dumps({"type": message.type, "data": fields}, ensure_ascii=False)
+        fields = message.model_dump(exclude={"content"} if without_text else None)
+        told = ", ".join(_told(type(message), fields))
+        text = f'{{"type": {_json(message.type)}, "data": {{{told}}}}}'
         data = text.encode("utf-8", "surrogatepass")
         _decoded(data, "")
-    except (TypeError, ValueError, RecursionError):  # their messages may show a value
+    except Exception:  # from code that comes with a value; its message may show it
         raise InvalidArgument("a message of this kind cannot be stored as JSON") from None
     return data
+
+
+def _told(kind: type[BaseMessage], fields: Mapping[str, Any]) -> Iterator[str]:
+    """The fields that differ from what their class gives them, as members of a JSON object.
+
+    They are compared as JSON, which tells 0, 0.0 and false apart and asks no value's `__eq__`.
+    """
+    for name, value in fields.items():
+        text = _json(value)
+        if name not in kind.model_fields or text != _standard(kind.model_fields[name]):
+            yield f"{_json(name)}: {text}"
+
+
+def _standard(field: FieldInfo) -> str | None:
+    """The default of a field as JSON; None if it has none, or one made by a function."""
+    if field.default_factory in (dict, list):
+        return "{}" if field.default_factory is dict else "[]"
+    if field.default is None or isinstance(field.default, (str, int, float)):
+        return _json(field.default)
+    return None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _decoded(data: bytes, text: str) -> BaseMessage:

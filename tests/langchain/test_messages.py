@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.documents import Document
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -19,9 +21,11 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from pydantic import BaseModel, model_serializer
 
 from mimir_core import Mimir
 from mimir_core.errors import InvalidArgument, InvalidText
+from mimir_langchain import MimirChatMessageHistory
 from mimir_langchain.messages import to_item, to_message, visible_text
 
 CALL = {"name": "search", "args": {"for": "boats", "deep": {"n": [1, None]}}, "id": "call 1"}
@@ -78,6 +82,88 @@ def test_any_text_and_any_json_come_back(text: str, extra: dict[str, Any]) -> No
     memory = MemoryLike(item.content, item.attachment)
     assert to_message(memory) == message  # type: ignore[arg-type]  # it has what is read
     assert (item.attachment is None) == isinstance(item.content, bytes) == (not text.strip())
+
+
+class Weather(BaseModel):
+    """What a model was asked to answer in."""
+
+    city: str
+    celsius: float = 0.0
+    tags: list[str] = []
+
+
+class Deep(BaseModel):
+    """A model within a model."""
+
+    weather: Weather = Weather(city="Oslo")
+    late: bool = False
+
+
+def test_what_stands_inside_a_field_keeps_its_defaults(mimir: Mimir) -> None:
+    """Models in a message are stored whole: only the message's own fields may be left out."""
+    weather = {"city": "Oslo", "celsius": 0.0, "tags": []}
+    messages = [
+        AIMessage("x", additional_kwargs={"parsed": Weather(city="Oslo", celsius=0.0)}),
+        AIMessage("x", response_metadata={"all": [Deep()]}),
+        AIMessage([{"type": "text", "text": "x", "parsed": Deep()}]),
+        ToolMessage("x", tool_call_id="1", artifact=[Document("a")]),
+        ToolMessage("x", tool_call_id="1", artifact=Deep()),
+        HumanMessage("x", note=Weather(city="Oslo")),
+    ]
+    ids = mimir.remember_many([to_item(message, **PLACE) for message in messages])
+    found = [to_message(mimir.get(id_)) for id_ in ids]
+    deep = {"weather": weather, "late": False}
+    assert found[0].additional_kwargs == {"parsed": weather}
+    assert found[1].response_metadata == {"all": [deep]}
+    assert found[2].content == [{"type": "text", "text": "x", "parsed": deep}]
+    assert found[3].artifact == [Document("a").model_dump()]
+    assert found[3].artifact[0]["type"] == "Document"
+    assert found[4].artifact == deep
+    assert found[5].note == weather
+
+
+@pytest.mark.parametrize("value", [0.0, 0, False, "", [], {}, None, "ai"], ids=repr)
+def test_no_value_is_taken_for_another(value: Any) -> None:
+    """What is equal to a default but of another type comes back as it was."""
+    message = ToolMessage("x", tool_call_id="1", artifact=value)
+    item = to_item(message, **PLACE)
+    memory: Any = MemoryLike(item.content, item.attachment)
+    assert repr(to_message(memory).artifact) == repr(value)
+
+
+class Hostile:
+    """Whoever compares it, or asks it anything, is sorry."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        raise ZeroDivisionError("canary")
+
+    def __bool__(self) -> bool:
+        raise ZeroDivisionError("canary")
+
+
+class Unwilling(BaseModel):
+    """Its own code fails when it is stored."""
+
+    @model_serializer
+    def refuse(self) -> dict[str, Any]:
+        raise KeyError("canary")
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), Hostile(), [Hostile()], Unwilling()])
+def test_no_value_is_asked_whether_it_is_a_default(mimir: Mimir, value: Any) -> None:
+    """Arrays and objects with code of their own are refused like any others, and nothing stored."""
+    history = MimirChatMessageHistory(mimir, "monday")
+    for message in (
+        ToolMessage("x", tool_call_id="1", artifact=value),
+        AIMessage("x", additional_kwargs={"parsed": value}),
+        HumanMessage("x", note=value),
+    ):
+        with pytest.raises(InvalidArgument) as caught:
+            history.add_messages([HumanMessage("before"), message])
+        assert "canary" not in str(caught.value)
+    assert history.messages == []
 
 
 class MemoryLike:
