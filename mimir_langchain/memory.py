@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from langchain_classic.base_memory import BaseMemory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, get_buffer_string
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
 from mimir_core import Item, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, InvalidText, ScrubPending
+from mimir_core.errors import InvalidArgument, InvalidText
 from mimir_langchain.exchanges import (
     CountTokens,
     Exchange,
@@ -21,14 +21,15 @@ from mimir_langchain.exchanges import (
     grouped,
     recall_exchanges,
 )
-from mimir_langchain.messages import to_item, to_message
+from mimir_langchain.messages import to_item, to_message, visible_text
+from mimir_langchain.naming import about, items_are
 from mimir_langchain.vaults import check_vault
 
 __all__ = ["MimirMemory", "Place", "ThreadMemory"]
 
 NAMESPACE: Namespace = ("langchain", "memory")
 
-Turn = str | BaseMessage
+Kind = type[HumanMessage] | type[AIMessage]
 Place = Annotated[tuple[str, ...] | str, Field(exclude=True, repr=False)]
 """A namespace, which may name a user and so shows nowhere."""
 
@@ -73,19 +74,22 @@ class ThreadMemory(BaseMemory, ABC):
     def save_context(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Stores an exchange: what the person said, and the answer.
 
-        Of the inputs only the person's turn is stored, so never what was recalled for it.
+        Each is a text, a list of content blocks, or a message. Of the inputs only the person's turn
+        is stored, so never what was recalled for it.
 
         Raises:
-            InvalidArgument: which input or output is meant is not known.
-            InvalidText: one is neither text nor a message, the person's is empty, or one has more
-                than 8 MiB. As with all input errors, nothing was written.
+            InvalidArgument: which input or output is meant is not known, or JSON cannot hold it.
+            InvalidText: one is neither text, content blocks nor a message, the person's is empty,
+                or one has more than 8 MiB. As with all input errors, nothing was written.
             VaultBusy, DiskFull, StorageFailed: the storage failed.
         """
-        said = _as_message(self._input(inputs), HumanMessage)
-        answer = _as_message(self._output(outputs), AIMessage)
+        said, answer = self._input(inputs), self._output(outputs)
         now = datetime.now(UTC)  # one time for both, by which they are known to belong together
-        items = [self._item(said, self.human_prefix, now), self._item(answer, self.ai_prefix, now)]
-        with suppress(ScrubPending):  # about earlier erasures: the exchange is stored
+        with about("the input"):
+            items = [self._item(said, self.human_prefix, now)]
+        with about("the output"):
+            items.append(self._item(answer, self.ai_prefix, now))
+        with items_are(["the input", "the output"]):
             self._mimir.remember_many(items)
 
     def clear(self) -> None:
@@ -96,17 +100,19 @@ class ThreadMemory(BaseMemory, ABC):
         """
         self._mimir.forget(namespace=self.namespace, thread=self.thread)
 
-    def _input(self, inputs: Mapping[str, Any]) -> Turn:
+    def _input(self, inputs: Mapping[str, Any]) -> BaseMessage:
         """What the person says, checked. Raises InvalidArgument or InvalidText."""
         names = set(inputs).difference(self.memory_variables, ["stop"])
         turn = _chosen(inputs, self.input_key, names, "input")
-        if isinstance(turn, str) and not turn.strip():
+        message = _as_message(turn, HumanMessage, "input")
+        if message is not turn and _says_nothing(message):
             raise InvalidText("the turn is empty", hint="give at least one visible character")
-        return turn
+        return message
 
-    def _output(self, outputs: Mapping[str, Any]) -> Turn:
+    def _output(self, outputs: Mapping[str, Any]) -> BaseMessage:
         names = {"output"} if "output" in outputs else set(outputs)
-        return _chosen(outputs, self.output_key, names, "output")
+        answer = _chosen(outputs, self.output_key, names, "output")
+        return _as_message(answer, AIMessage, "output")
 
     def _item(self, message: BaseMessage, speaker: str, time: datetime) -> Item:
         return to_item(
@@ -174,12 +180,12 @@ class MimirMemory(ThreadMemory):
         Raises:
             InvalidArgument, InvalidText: the person's turn is not known, or cannot be searched for.
         """
-        query = _as_message(self._input(inputs), HumanMessage).text
+        query = visible_text(self._input(inputs))
         latest, room = self._latest()
         held = {memory.id for exchange in latest for memory in exchange}
         found = recall_exchanges(
             self._mimir,
-            str(query),
+            query,
             k=self.k,
             room=room,
             tokens=self._tokens,
@@ -211,8 +217,8 @@ def _messages(found: list[Exchange]) -> list[BaseMessage]:
     return [to_message(memory) for exchange in found for memory in exchange]
 
 
-def _chosen(values: Mapping[str, Any], key: str | None, names: set[str], what: str) -> Turn:
-    """The value that is meant. Raises InvalidArgument, or InvalidText if it is no turn."""
+def _chosen(values: Mapping[str, Any], key: str | None, names: set[str], what: str) -> object:
+    """The value that is meant. Raises InvalidArgument."""
     if key is None and len(names) != 1:
         raise InvalidArgument(
             f"one {what} is expected, the chain gave {len(names)}",
@@ -220,11 +226,27 @@ def _chosen(values: Mapping[str, Any], key: str | None, names: set[str], what: s
         )
     if key is not None and key not in values:
         raise InvalidArgument(f"the chain gave no {what} of the name that {what}_key gives")
-    value = values[next(iter(names)) if key is None else key]
-    if not isinstance(value, (str, BaseMessage)):
-        raise InvalidText(f"the {what} to remember is neither a text nor a message")
-    return value
+    return values[next(iter(names)) if key is None else key]
 
 
-def _as_message(turn: Turn, kind: type[HumanMessage | AIMessage]) -> BaseMessage:
-    return kind(str(turn)) if isinstance(turn, str) else turn
+def _as_message(turn: object, kind: Kind, what: str) -> BaseMessage:
+    """A message as it is; a text, or a list of content blocks, as one of this kind.
+
+    Raises:
+        InvalidText: it is something else.
+    """
+    if isinstance(turn, BaseMessage):
+        return turn
+    with suppress(ValidationError):  # which shows what it is about
+        if isinstance(turn, str):
+            return kind(str(turn))
+        if isinstance(turn, (list, tuple)):
+            return kind(list(turn))
+    raise InvalidText(f"the {what} to remember is neither a text, content blocks nor a message")
+
+
+def _says_nothing(message: BaseMessage) -> bool:
+    """Whether a turn holds no visible character, and no block that is not text either."""
+    blocks = message.content if isinstance(message.content, list) else []
+    silent = all(isinstance(block, str) or "text" in block for block in blocks)
+    return silent and not visible_text(message).strip()

@@ -123,6 +123,40 @@ def test_the_callers_own_count_decides(mimir: Mimir) -> None:
     assert memory.max_tokens == 11
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ([{"type": "text", "text": "my cat is called Pixel"}], "a fine name"),
+        (["my cat is called Pixel"], ["a fine ", {"type": "text", "text": "name"}]),
+        ("my cat is called Pixel", [{"type": "text", "text": "a fine name"}]),
+        (("my cat is ", "called Pixel"), [{"type": "text", "text": "a fine name"}, IMAGE]),
+        ([IMAGE], ["a picture"]),
+        ("silence", []),
+    ],
+)
+def test_content_blocks_are_turns(mimir: Mimir, said: Any, answer: Any) -> None:
+    """Lists of texts and blocks are stored as messages are, as ConversationBufferMemory has it."""
+    memory = recalling(mimir, last_turns=1, return_messages=True)
+    buffer = ConversationBufferMemory(return_messages=True)
+    for each in (memory, buffer):
+        each.save_context({"input": said}, {"output": answer})
+    found = memory.load_memory_variables({"input": said})["history"]
+    assert found == buffer.load_memory_variables({})["history"]
+    text = MimirMemory(mimir, last_turns=1).load_memory_variables({"input": ["cat"]})["history"]
+    assert text == ConversationBufferMemory(chat_memory=buffer.chat_memory).buffer
+
+
+def test_an_error_says_which_half_it_is_about(mimir: Mimir) -> None:
+    """What cannot be stored is named as input or output."""
+    bad = [{"type": "text", "text": "x", "by": {7}}]
+    for said, answer, named in ((bad, "x", "the input: "), ("x", bad, "the output: ")):
+        with pytest.raises(InvalidArgument, match=f"^{named}"):
+            recalling(mimir).save_context({"input": said}, {"output": answer})
+
+
 def test_half_an_exchange_comes_alone(mimir: Mimir) -> None:
     """When one half was forgotten the other is recalled without it, and nothing takes its place."""
     memory = fill(recalling(mimir, k=1, last_turns=0))
@@ -268,7 +302,12 @@ def test_nothing_shows_in_repr_dump_or_pickle(mimir: Mimir) -> None:
         ({"a": "x", "history": "y"}, {"b": "z", "history": "y"}, InvalidArgument),
         ({"a": "x"}, {"b": "canary", "c": "canary"}, InvalidArgument),
         ({"a": 7}, {"output": "b"}, InvalidText),
-        ({"a": ["canary"]}, {"output": "b"}, InvalidText),
+        ({"a": ["canary", 7]}, {"output": "b"}, InvalidText),
+        ({"a": []}, {"output": "b"}, InvalidText),
+        ({"a": [" ", {"type": "text", "text": ""}]}, {"output": "b"}, InvalidText),
+        ({"a": ["canary", {"type": "text", "text": "x", "by": {7}}]}, {"output": "b"},
+         InvalidArgument),
+        ({"a": "x"}, {"output": [object()]}, InvalidText),
         ({"a": None}, {"output": "b"}, InvalidText),
         ({"a": " \n"}, {"output": "b"}, InvalidText),
         ({"a": "x"}, {"output": {"canary": 1}}, InvalidText),
