@@ -66,6 +66,7 @@ class MimirByteStore(ByteStore):
         Raises:
             InvalidArgument: a key is no string or a value no bytes; nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            ScrubPending: all are stored, but old journal pages still hold what they replaced.
         """
         pairs = dict(key_value_pairs)
         if not all(isinstance(value, (bytes, bytearray, memoryview)) for value in pairs.values()):

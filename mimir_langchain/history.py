@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
 from mimir_core import Item, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, ScrubPending
+from mimir_core.errors import InvalidArgument
 from mimir_langchain.messages import to_item, to_message
 from mimir_langchain.vaults import check_vault
 
@@ -74,7 +73,11 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:
-        """All messages of the session, oldest first; assigning to it replaces them at once."""
+        """All messages of the session, oldest first; assigning to it replaces them at once.
+
+        Raises:
+            ScrubPending: replaced, but old pages still stand in the journal.
+        """
         stored = self._mimir.thread(self._thread, namespace=self._namespace)
         return [to_message(memory) for memory in stored]
 
@@ -90,8 +93,7 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
             InputError: one of them cannot be stored; none was.
             VaultBusy, DiskFull, StorageFailed: the storage failed.
         """
-        with suppress(ScrubPending):  # about earlier erasures: the messages are stored
-            self._mimir.remember_many(self._items(messages))
+        self._mimir.remember_many(self._items(messages))
 
     def clear(self) -> None:
         """Erases the session.

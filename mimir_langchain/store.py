@@ -126,7 +126,8 @@ class MimirStore(BaseStore):
             InputError: an operation cannot be done; nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             Conflict: other processes changed its items all the time; nothing was written.
-            ScrubPending: deleted, but not yet scrubbed from the vault's journal.
+            ScrubPending: done, but what was deleted or replaced is not yet scrubbed from the
+                vault's journal.
         """
         plan = self._plan(ops)
         return self._run(plan, self._index.embed(self._texts(plan), plan.queries))
@@ -184,8 +185,8 @@ class MimirStore(BaseStore):
         if plan.writes:
             self._write(plan, embedded, renewed)
         elif renewed:
-            # The read has succeeded all the same.
-            with suppress(VaultBusy, StorageFailed, Conflict):
+            # The read has succeeded all the same, and a lease replaces nothing but a date.
+            with suppress(VaultBusy, StorageFailed, Conflict, ScrubPending):
                 self._write(plan, embedded, renewed)
         return [self._result(read, each) for read, each in zip(plan.reads, found, strict=True)]
 
@@ -218,8 +219,6 @@ class MimirStore(BaseStore):
         return namespaces
 
     def _write(self, plan: Plan, embedded: Embedded, renewed: list[Spot]) -> None:
-        deletes = any(put is None for put in plan.writes.values())
-
         def attempt() -> None:
             items, gone, seen = self._changes(plan, embedded)
             leases, old = self._leases.worn(renewed, _now())
@@ -227,11 +226,7 @@ class MimirStore(BaseStore):
                 self._mimir.replace([*items, *leases], ids=gone, unchanged=[*seen, *old])
 
         with self._lock:
-            try:
-                retry_conflicts(attempt)
-            except ScrubPending:  # done; only who deletes waits for the scrubbing
-                if deletes:
-                    raise
+            retry_conflicts(attempt)
 
     def _changes(
         self, plan: Plan, embedded: Embedded

@@ -8,7 +8,7 @@ import weakref
 from concurrent.futures import Future
 from typing import Protocol
 
-from mimir_core.errors import MimirError, VaultClosed
+from mimir_core.errors import MimirError, ScrubPending, VaultClosed
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class Sweeper:
             store.sweep_ttl()
         except VaultClosed:
             return False
+        except ScrubPending:
+            _log.warning("expired items are erased, but not yet scrubbed from the journal")
         except MimirError as error:  # it may work next time
             _log.warning("sweeping expired items failed: %s", type(error).__name__)
         return True

@@ -117,7 +117,12 @@ class MimirSummaryMemory(ThreadMemory):
         return prompt
 
     def load_memory_variables(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The summary and the turns that are not in it; the inputs play no part."""
+        """The summary and the turns that are not in it; the inputs play no part.
+
+        Raises:
+            ScrubPending: turns were put into the summary, but old pages of the one before still
+                stand in the journal. The next call hands the new one over.
+        """
         self._summarise()
         return self._variables()
 
@@ -127,7 +132,12 @@ class MimirSummaryMemory(ThreadMemory):
         return await run_in_executor(None, self._variables)
 
     def save_context(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
-        """Stores an exchange, then brings the summary up to date; see `ThreadMemory`."""
+        """Stores an exchange, then brings the summary up to date; see `ThreadMemory`.
+
+        Raises:
+            ScrubPending: both are done, but old pages of the summary before still stand in the
+                journal.
+        """
         super().save_context(inputs, outputs)
         self._summarise()
 
@@ -142,26 +152,35 @@ class MimirSummaryMemory(ThreadMemory):
         Raises:
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
-        with suppress(ScrubPending):  # the next call tries again, and tells
+        try:
             self._mimir.forget(keys=[self._key], namespace=self.namespace)
-        # A summary that another thread makes meanwhile is derived from what is erased here.
-        self._mimir.forget(namespace=self.namespace, thread=self.thread, cascade=True)
+        finally:  # even if that has still to be scrubbed
+            # A summary that another thread makes meanwhile is derived from what is erased here.
+            self._mimir.forget(namespace=self.namespace, thread=self.thread, cascade=True)
 
     def _summarise(self) -> None:
+        pending: ScrubPending | None = None
         while (step := self._next()) is not None:
             try:
                 text = self._summariser.invoke(step.prompt)
             except Exception as error:
-                return _log(type(error).__name__)
-            self._keep(step, text)
+                _log(type(error).__name__)
+                break
+            pending = self._keep(step, text) or pending
+        if pending is not None:
+            raise pending
 
     async def _asummarise(self) -> None:
+        pending: ScrubPending | None = None
         while (step := await run_in_executor(None, self._next)) is not None:
             try:
                 text = await self._summariser.ainvoke(step.prompt)
             except Exception as error:
-                return _log(type(error).__name__)
-            await run_in_executor(None, self._keep, step, text)
+                _log(type(error).__name__)
+                break
+            pending = await run_in_executor(None, self._keep, step, text) or pending
+        if pending is not None:
+            raise pending
 
     @property
     def _summariser(self) -> Runnable[dict[str, str], str]:
@@ -185,8 +204,8 @@ class MimirSummaryMemory(ThreadMemory):
             step = _Step(seen, summary, [*step.turns, *exchange], f"{step.lines}{lines}\n")
         return step if due else None
 
-    def _keep(self, step: _Step, text: str) -> None:
-        """Stores the new summary in place of the old one.
+    def _keep(self, step: _Step, text: str) -> ScrubPending | None:
+        """Stores the new summary in place of the old one; returns what is then to be raised.
 
         If something it was made of has been forgotten meanwhile, or another process was faster, it
         is dropped instead: the vault takes no memory derived from what is not there, and none in
@@ -200,8 +219,12 @@ class MimirSummaryMemory(ThreadMemory):
             metadata={"role": "summary", "through": step.turns[-1].id},
             derived_from=[*sources, *(turn.id for turn in step.turns)],
         )
-        with suppress(ScrubPending, NotFound, Conflict):
-            self._mimir.replace([item], ids=[], unchanged=step.seen)
+        try:
+            with suppress(NotFound, Conflict):
+                self._mimir.replace([item], ids=[], unchanged=step.seen)
+        except ScrubPending as error:  # stored all the same: what follows must be, too
+            return error
+        return None
 
     def _held(self) -> tuple[Memory | None, list[Memory]]:
         """The summary, and the turns after those it covers; without it, all of them.

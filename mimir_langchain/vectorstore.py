@@ -17,7 +17,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from mimir_core import Embedder, Hit, Item, KdfProfile, Memory, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, InvalidText, NotFound, ScrubPending
+from mimir_core.errors import InvalidArgument, InvalidText, NotFound
 from mimir_langchain.embeddings import MimirEmbeddings, embedder_of
 from mimir_langchain.filters import Filter, as_document, narrowed
 from mimir_langchain.retriever import MimirVectorStoreRetriever
@@ -212,6 +212,8 @@ class MimirVectorStore(VectorStore):
         Raises:
             InvalidArgument, InvalidText, InvalidMetadata, InvalidVector: nothing was written.
             SpaceMismatch: the namespace holds vectors of another model.
+            ScrubPending: all are stored, but old pages of what they replaced still stand in the
+                journal.
         """
         contents = _checked(texts)
         metadatas = _aligned(metadatas, "metadatas", len(contents)) or [{} for _ in contents]
@@ -222,8 +224,7 @@ class MimirVectorStore(VectorStore):
             key: Item(text, self._namespace, key=key, metadata=metadata or {}, vector=vector)
             for key, text, metadata, vector in zip(keys, contents, metadatas, vectors, strict=True)
         }
-        with suppress(ScrubPending):  # stored; what it replaced is invisible, and scrubbed later
-            self._mimir.remember_many(items.values())
+        self._mimir.remember_many(items.values())
         return keys
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:

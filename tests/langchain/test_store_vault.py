@@ -16,7 +16,7 @@ import pytest
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from mimir_core import Mimir
-from mimir_core.errors import NotFound, ScrubPending, VaultBusy, VaultClosed
+from mimir_core.errors import NotFound, VaultBusy, VaultClosed
 from mimir_langchain import MimirStore
 
 from ..vault.scan import scan, text_forms
@@ -95,26 +95,6 @@ def test_a_delete_leaves_nothing(folder: Path) -> None:
         store.delete(PLACE, "k")
         assert mimir.stats().memories == 0
         assert store.search((), query="cat") == []
-
-
-@pytest.mark.parametrize("delete", [True, False])
-def test_who_deletes_learns_that_scrubbing_waits(mimir: Mimir, delete: bool) -> None:
-    """ScrubPending comes from deletes, and from nothing else: a put is done all the same."""
-    store = MimirStore(mimir)
-    store.put(PLACE, "old", {"n": 1})
-    replace = Mimir.replace
-
-    def pending(self: Mimir, *args: Any, **kwargs: Any) -> list[str]:
-        replace(self, *args, **kwargs)
-        raise ScrubPending("another reader")
-
-    with patch.object(Mimir, "replace", pending):
-        if delete:
-            with pytest.raises(ScrubPending):
-                store.delete(PLACE, "old")
-        else:
-            store.put(PLACE, "old", {"n": 2})
-    assert (store.get(PLACE, "old") is None) == delete
 
 
 def test_a_write_that_fails_leaves_all_as_it_was(mimir: Mimir) -> None:

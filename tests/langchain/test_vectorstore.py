@@ -23,13 +23,11 @@ from mimir_core.errors import (
     InvalidText,
     InvalidVector,
     NotSerializable,
-    ScrubPending,
     SpaceMismatch,
 )
 from mimir_langchain import MimirEmbeddings, MimirVectorStore
 
 from ..vault.vaults import PASSPHRASE, create, reopen
-from ..vault.worker import start_worker
 from .conftest import ANIMALS, WordEmbeddings
 
 FAST = KdfProfile.INSECURE_FOR_TESTS
@@ -286,23 +284,6 @@ def test_a_path_and_a_passphrase_will_do(path: Path, words: WordEmbeddings) -> N
         MimirVectorStore.from_path(path, PASSPHRASE, len, profile=FAST)  # type: ignore[arg-type]
     with reopen(path) as mimir:  # the refusal left nothing open
         assert mimir.namespaces() == {("docs",): 4}
-
-
-def test_a_reader_elsewhere_delays_scrubbing_alone(
-    store: MimirVectorStore, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While another process reads, replacing succeeds; deleting says that pages are still there."""
-    monkeypatch.setattr("mimir_core.vault.vault.SCRUB_TIMEOUT", 0.1)
-    with start_worker("hold_snapshot", path) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        assert store.add_texts(["the cat purrs"], ids=["cat"]) == ["cat"]
-        with pytest.raises(ScrubPending):
-            store.delete(["dog"])
-        assert [each.page_content for each in store.get_by_ids(["cat", "dog"])] == ["the cat purrs"]
-        assert holder.stdin is not None
-        holder.stdin.close()
-        holder.wait(30)
 
 
 def test_no_word_of_a_document_is_in_the_file(path: Path, words: WordEmbeddings) -> None:
