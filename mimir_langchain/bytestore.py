@@ -55,6 +55,7 @@ class MimirByteStore(ByteStore):
         """The values of keys, None for keys nobody has.
 
         Raises:
+            InvalidArgument: a key is no string.
             VaultDamaged: what is stored was changed.
         """
         records = blobs.read(self._mimir, _names(keys), self._namespace)
@@ -64,25 +65,25 @@ class MimirByteStore(ByteStore):
         """Stores values, replacing and erasing older ones; of equal keys the last counts.
 
         Raises:
-            InvalidArgument: a key is no string or a value no bytes; nothing was written.
+            InvalidArgument: a pair, whose number the error says, is not a string with bytes;
+                nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             ScrubPending: all are stored, but old journal pages still hold what they replaced.
         """
-        pairs = dict(key_value_pairs)
-        if not all(isinstance(value, (bytes, bytearray, memoryview)) for value in pairs.values()):
-            raise InvalidArgument("a byte store holds bytes")
+        pairs = dict(_pair(number, pair) for number, pair in enumerate(key_value_pairs))
         items = [
             item
             for name, (key, value) in zip(_names(pairs), pairs.items(), strict=True)
-            for item in blobs.cut(name, _sealed(name, key, bytes(value)), self._namespace)
+            for item in blobs.cut(name, _sealed(name, key, value), self._namespace)
         ]
         if items:
             retry_conflicts(partial(blobs.store, self._mimir, items, self._namespace))
 
     def mdelete(self, keys: Sequence[str]) -> None:
-        """Erases keys with their values for good.
+        """Erases keys with their values for good; keys that nobody has are passed over.
 
         Raises:
+            InvalidArgument: a key is no string; nothing was erased.
             ScrubPending: erased, but old journal pages are not yet scrubbed.
         """
         names = list(dict.fromkeys(_names(keys)))
@@ -114,12 +115,23 @@ class MimirByteStore(ByteStore):
 
 def _names(keys: Iterable[str]) -> list[str]:
     """What keys are called in the vault: themselves, or a digest of what no name can hold."""
-    return [_name(key) for key in keys]
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidArgument("keys are a list of keys")
+    return [_name(number, key) for number, key in enumerate(keys)]
 
 
-def _name(key: object) -> str:
+def _pair(number: int, pair: object) -> tuple[str, bytes]:
+    if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], str):
+        raise InvalidArgument(f"pair {number}: it is a string, the key, with bytes")
+    key, value = pair
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise InvalidArgument(f"pair {number}: a byte store holds bytes")
+    return key, bytes(value)
+
+
+def _name(number: int, key: object) -> str:
     if not isinstance(key, str):
-        raise InvalidArgument("a key is a string")
+        raise InvalidArgument(f"key {number}: a key is a string")
     plain = f"{_PLAIN}{key}"
     return plain if is_name(plain) else f"{_DIGEST}{digest(key)}"
 

@@ -116,11 +116,12 @@ def _sealed(answer: object) -> bytes | None:
     """An answer as JSON; None if it could not be read back as what it is."""
     if isinstance(answer, str) or not isinstance(answer, Sequence):
         raise InvalidArgument("an answer is a sequence of generations")
-    if not all(isinstance(generation, Generation) for generation in answer):
-        raise InvalidArgument("an answer is a sequence of generations")
+    for number, generation in enumerate(answer):
+        if not isinstance(generation, Generation):
+            raise InvalidArgument(f"generation {number}: an answer is a sequence of generations")
     try:
         record = json.dumps([_fields(generation) for generation in answer]).encode()
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # from code that comes with a value
         return None
     opened = _opened(record) or []
     return record if list(map(_classes, opened)) == list(map(_classes, answer)) else None

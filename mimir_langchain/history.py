@@ -10,7 +10,8 @@ from langchain_core.messages import BaseMessage
 from mimir_core import Item, Mimir, Namespace
 from mimir_core.errors import InvalidArgument
 from mimir_langchain.messages import to_item, to_message
-from mimir_langchain.vaults import check_vault
+from mimir_langchain.naming import about, items_are
+from mimir_langchain.vaults import check_vault, is_name
 
 __all__ = ["MimirChatMessageHistory"]
 
@@ -64,8 +65,8 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
         self, mimir: Mimir, session_id: str, *, namespace: Namespace | str = NAMESPACE
     ) -> None:
         super().__init__()
-        if not isinstance(session_id, str) or not session_id:
-            raise InvalidArgument("a session is named by a string that is not empty")
+        if not isinstance(session_id, str) or not is_name(session_id):
+            raise InvalidArgument("a session is named by a string of 1 to 1,024 bytes")
         check_vault(mimir)
         self._mimir = mimir
         self._thread = session_id
@@ -84,16 +85,20 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
     @messages.setter
     def messages(self, messages: Sequence[BaseMessage]) -> None:
         items = self._items(messages)
-        self._mimir.replace(items, namespace=self._namespace, thread=self._thread)
+        with items_are(_name):
+            self._mimir.replace(items, namespace=self._namespace, thread=self._thread)
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Adds messages to the end of the session.
 
         Raises:
-            InputError: one of them cannot be stored; none was.
+            InputError: one of them cannot be stored; none was. The error says the number of the
+                message, counted from 0.
             VaultBusy, DiskFull, StorageFailed: the storage failed.
         """
-        self._mimir.remember_many(self._items(messages))
+        items = self._items(messages)
+        with items_are(_name):
+            self._mimir.remember_many(items)
 
     def clear(self) -> None:
         """Erases the session.
@@ -109,6 +114,13 @@ class MimirChatMessageHistory(BaseChatMessageHistory):
     __str__ = __repr__  # LangChain's is the whole conversation
 
     def _items(self, messages: Sequence[BaseMessage]) -> list[Item]:
-        return [
-            to_item(message, namespace=self._namespace, thread=self._thread) for message in messages
-        ]
+        items = []
+        for number, message in enumerate(messages):
+            with about(_name(number)):
+                item = to_item(message, namespace=self._namespace, thread=self._thread)
+            items.append(item)
+        return items
+
+
+def _name(number: int) -> str:
+    return f"message {number}"

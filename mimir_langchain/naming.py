@@ -10,7 +10,7 @@ from mimir_core.errors import InputError
 
 __all__ = ["about", "items_are"]
 
-_ITEM = re.compile(r"item (\d+)\b")
+_ITEM = re.compile(r"(item|vector) (\d+)\b")
 
 
 @contextmanager
@@ -25,12 +25,13 @@ def about(what: str) -> Iterator[None]:
 
 @contextmanager
 def items_are(what: Sequence[str] | Callable[[int], str]) -> Iterator[None]:
-    """An input error of the core's about "item 3" speaks of what the caller calls the 4th item."""
+    """An input error of the core's about "item 3", or its vector, names it as the caller does."""
     name = what if callable(what) else what.__getitem__
     try:
         yield
     except InputError as error:
         message = str(error.args[0])
         if found := _ITEM.match(message):
-            error.args = (name(int(found[1])) + message[found.end() :], *error.args[1:])
+            of = "the vector of " if found[1] == "vector" else ""
+            error.args = (of + name(int(found[2])) + message[found.end() :], *error.args[1:])
         raise

@@ -128,10 +128,13 @@ class MimirVectorStoreRetriever(VectorStoreRetriever):
 def _both(
     standing: Mapping[str, Any] | None, added: Mapping[str, Any] | None
 ) -> Mapping[str, Any] | None:
-    """The filter that lets through what both do."""
-    if standing and added:
-        return {"$and": [standing, added]}
-    return standing or added
+    """The filter that lets through what both do; what is no filter is left to be refused."""
+    parts = [part for part in (standing, added) if not _is_empty(part)]
+    return {"$and": parts} if len(parts) == 2 else next(iter(parts), None)
+
+
+def _is_empty(part: object) -> bool:
+    return part is None or (isinstance(part, Mapping) and not len(part))
 
 
 def _document(hit: Hit) -> Document:

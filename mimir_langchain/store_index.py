@@ -153,9 +153,12 @@ def _embedder(embed: Any, embeddings: Embeddings, dims: object) -> FunctionEmbed
 
 
 def _check_paths(paths: object) -> list[str]:
-    if isinstance(paths, (list, tuple)) and all(isinstance(path, str) for path in paths):
-        return list(paths)
-    raise InvalidArgument("the fields to index are a list of paths")
+    if not isinstance(paths, (list, tuple)):
+        raise InvalidArgument("the fields to index are a list of paths")
+    for number, path in enumerate(paths):
+        if not isinstance(path, str):
+            raise InvalidArgument(f"field {number}: a path is a string")
+    return list(paths)
 
 
 def _tokens(path: str) -> str | list[str]:

@@ -48,12 +48,31 @@ def vault_namespace(root: Namespace, labels: object) -> Namespace:
     Raises:
         InvalidStoreNamespace: as `check_labels`, or the vault has no room for these labels.
     """
-    place = root + tuple(_encoded(label) for label in check_labels(labels))
+    place = _place(root, labels)
     if len(place) > MAX_LABELS:
         raise InvalidStoreNamespace(f"a namespace has at most {MAX_LABELS - len(root)} labels here")
-    if any(len(label.encode()) > MAX_LABEL_BYTES for label in place):
+    if not _fits(place):
         raise InvalidStoreNamespace(f"a label has at most {MAX_LABEL_BYTES} bytes, encoded")
     return place
+
+
+def known_namespace(root: Namespace, labels: object) -> Namespace | None:
+    """The same to read or delete in; None where the vault has no room, so that nothing is there.
+
+    Raises:
+        InvalidStoreNamespace: as `check_labels`.
+    """
+    place = _place(root, labels)
+    return place if _fits(place) else None
+
+
+def _place(root: Namespace, labels: object) -> Namespace:
+    return root + tuple(_encoded(label) for label in check_labels(labels))
+
+
+def _fits(place: Namespace) -> bool:
+    labels = (len(label.encode()) <= MAX_LABEL_BYTES for label in place)
+    return len(place) <= MAX_LABELS and all(labels)
 
 
 def store_namespace(root: Namespace, place: Namespace) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +12,18 @@ from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
 from mimir_core import Namespace
 from mimir_core.errors import InvalidArgument
+from mimir_langchain.naming import about
 from mimir_langchain.store_filters import check_filter
 from mimir_langchain.store_index import StoreIndex, readable
 from mimir_langchain.store_leases import Spot
 from mimir_langchain.store_names import (
     InvalidStoreNamespace,
     check_labels,
+    known_namespace,
     vault_key,
     vault_namespace,
 )
-from mimir_langchain.store_values import decode_record, encode_record, shadow_fields
+from mimir_langchain.store_values import MAX_BYTES, decode_record, encode_record, shadow_fields
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,23 +84,36 @@ def plan_batch(ops: Iterable[Op], root: Namespace, index: StoreIndex) -> Plan:
     """Checks operations and turns them into what the vault is asked.
 
     Raises:
-        InvalidStoreNamespace, InvalidFilter, InvalidArgument.
+        InvalidStoreNamespace, InvalidFilter, InvalidArgument: of several operations it says which.
     """
-    plan = Plan()
-    for op in ops:
-        plan.reads.append(None)
-        if isinstance(op, PutOp):
-            spot = vault_namespace(root, op.namespace), vault_key(op.key)
-            plan.writes[spot] = None if op.value is None else _put(op, index)
-        else:
-            plan.reads[-1] = _read(op, root, index)
+    plan, batch = Plan(), list(ops)
+    for number, op in enumerate(batch):
+        with about(f"op {number}") if len(batch) > 1 else nullcontext():
+            _add(plan, op, root, index)
     return plan
 
 
-def _read(op: Op, root: Namespace, index: StoreIndex) -> Get | Search | Listing:
-    if isinstance(op, GetOp):
+def _add(plan: Plan, op: Op, root: Namespace, index: StoreIndex) -> None:
+    plan.reads.append(None)
+    if not isinstance(op, PutOp):
+        plan.reads[-1] = _read(op, root, index)
+    elif op.value is not None:
         spot = vault_namespace(root, op.namespace), vault_key(op.key)
-        return Get(spot, bool(op.refresh_ttl))
+        plan.writes[spot] = _put(op, index)
+    elif (gone := _spot(root, op)) is not None:
+        plan.writes[gone] = None
+
+
+def _spot(root: Namespace, op: GetOp | PutOp) -> Spot | None:
+    """Where the item of an operation lies; None if the vault has no room for such a place."""
+    place, name = known_namespace(root, op.namespace), vault_key(op.key)
+    return None if place is None else (place, name)
+
+
+def _read(op: Op, root: Namespace, index: StoreIndex) -> Get | Search | Listing | None:
+    if isinstance(op, GetOp):
+        spot = _spot(root, op)
+        return None if spot is None else Get(spot, bool(op.refresh_ttl))
     if isinstance(op, SearchOp):
         return _search(op, root, index)
     if isinstance(op, ListNamespacesOp):
@@ -114,6 +130,8 @@ def _put(op: PutOp, index: StoreIndex) -> Put:
     record = encode_record(op.key, op.value)
     value = decode_record(record)[1]
     texts = index.texts(value, op.index)
+    if max(len(record), len("\n".join(texts).encode())) > MAX_BYTES:
+        raise InvalidArgument(f"a value, and the text of it to index, has at most {MAX_BYTES} bytes")
     return Put(record, shadow_fields(value), texts, _check_minutes(op.ttl))
 
 
@@ -121,10 +139,12 @@ def _search(op: SearchOp, root: Namespace, index: StoreIndex) -> Search:
     if op.query is not None and not isinstance(op.query, str):
         raise InvalidArgument("a query is a string")
     asks = index.config is not None and op.query is not None and bool(op.query.strip())
+    place = known_namespace(root, op.namespace_prefix)
+    wanted, limit = check_filter(op.filter), _check_count(op.limit, "limit")
     return Search(
-        vault_namespace(root, op.namespace_prefix),
-        check_filter(op.filter),
-        _check_count(op.limit, "limit"),
+        root if place is None else place,
+        wanted,
+        0 if place is None else limit,  # nothing lies where the vault has no room
         _check_count(op.offset, "offset"),
         readable(op.query) if asks and op.query else None,
         bool(op.refresh_ttl),

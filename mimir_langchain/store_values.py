@@ -15,6 +15,7 @@ from mimir_core.errors import InvalidArgument
 from mimir_langchain.store_names import store_namespace
 
 MAX_DEPTH = 128
+MAX_BYTES = 8 << 20
 MAX_FIELDS = 32
 MAX_CHARACTERS = 64
 WIDE = "wide"

@@ -8,9 +8,9 @@ import re
 from mimir_core import Mimir, Namespace, check_namespace
 from mimir_core.errors import InvalidArgument
 
-__all__ = ["check_vault", "digest", "is_digest", "is_name", "namespace_in"]
+__all__ = ["MOST_NAME_BYTES", "check_vault", "digest", "is_digest", "is_name", "namespace_in"]
 
-_MOST_NAME_BYTES = 1_024
+MOST_NAME_BYTES = 1_024
 
 
 def check_vault(mimir: object) -> None:
@@ -33,7 +33,7 @@ def namespace_in(mimir: Mimir, namespace: Namespace | str) -> Namespace:
 def is_name(text: str) -> bool:
     """Whether a vault can hold this as the name of a key or a thread."""
     try:
-        return 1 <= len(text.encode()) <= _MOST_NAME_BYTES
+        return 1 <= len(text.encode()) <= MOST_NAME_BYTES
     except UnicodeEncodeError:
         return False
 

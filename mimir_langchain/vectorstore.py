@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +15,14 @@ from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from mimir_core import Embedder, Hit, Item, KdfProfile, Memory, Mimir, Namespace
-from mimir_core.errors import InvalidArgument, InvalidText, NotFound
+from mimir_core import Embedder, Hit, KdfProfile, Memory, Mimir, Namespace
+from mimir_core.errors import InvalidArgument, NotFound
+from mimir_langchain.documents import as_documents, as_ids, as_items, as_keys, as_texts
 from mimir_langchain.embeddings import MimirEmbeddings, embedder_of
 from mimir_langchain.filters import Filter, as_document, narrowed
+from mimir_langchain.naming import items_are
 from mimir_langchain.retriever import MimirVectorStoreRetriever
-from mimir_langchain.vaults import namespace_in
+from mimir_langchain.vaults import is_name, namespace_in
 
 NAMESPACE: Namespace = ("langchain", "vectors")
 
@@ -210,21 +211,19 @@ class MimirVectorStore(VectorStore):
             kwargs: Such as `batch_size`, which `index()` passes; not needed here.
 
         Raises:
-            InvalidArgument, InvalidText, InvalidMetadata, InvalidVector: nothing was written.
+            InvalidArgument, InvalidText, InvalidMetadata, InvalidVector: nothing was written; the
+                error says the number of the document, counted from 0, and its field.
             SpaceMismatch: the namespace holds vectors of another model.
             ScrubPending: all are stored, but old pages of what they replaced still stand in the
                 journal.
         """
-        contents = _checked(texts)
-        metadatas = _aligned(metadatas, "metadatas", len(contents)) or [{} for _ in contents]
-        given = _aligned(ids, "ids", len(contents)) or [None for _ in contents]
-        keys = [key or str(uuid.uuid4()) for key in given]
-        vectors = self._vectors(contents)
-        items = {
-            key: Item(text, self._namespace, key=key, metadata=metadata or {}, vector=vector)
-            for key, text, metadata, vector in zip(keys, contents, metadatas, vectors, strict=True)
-        }
-        self._mimir.remember_many(items.values())
+        contents = as_texts(texts)
+        keys = as_keys(ids, len(contents))
+        with items_are(lambda number: f"document {number}"):
+            vectors = self._vectors(contents)
+        items = as_items(contents, metadatas, keys, vectors, self._namespace)
+        with items_are([f"document {number}" for number in items]):
+            self._mimir.remember_many(items.values())
         return keys
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
@@ -234,37 +233,44 @@ class MimirVectorStore(VectorStore):
             documents: What to add; they stay as they are.
             kwargs: As in `add_texts`; `ids` count instead of the documents' own.
         """
-        batch = list(documents)
-        ids = kwargs.pop("ids", None) or [document.id for document in batch]
+        batch, ids = as_documents(documents), kwargs.pop("ids", None)
+        if not isinstance(ids, str):  # which is refused below
+            ids = list(() if ids is None else ids) or [document.id for document in batch]
         texts = [document.page_content for document in batch]
         return self.add_texts(texts, [each.metadata for each in batch], ids=ids, **kwargs)
 
     def delete(self, ids: Iterable[str] | None = None, **kwargs: Any) -> bool:
         """Erases the documents of these ids; all of the namespace if `ids` is None.
 
-        Ids that nobody has are passed over.
+        Ids that nobody has, or can have, are passed over.
 
         Raises:
-            InvalidArgument: for any other selection; nothing was erased.
+            InvalidArgument: for any other selection, or an id that is no string; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         _refuse(kwargs)
         if ids is None:
             self._mimir.forget(namespace=self._namespace)
             return True
-        wanted = ids if isinstance(ids, str) else list(ids)  # one text is refused below
+        wanted = as_ids(ids)
         try:
-            self._mimir.forget(keys=wanted, namespace=self._namespace)
+            self._mimir.forget(keys=filter(is_name, wanted), namespace=self._namespace)
         finally:  # even if that has still to be scrubbed
             if unnamed := self._unnamed(wanted):
                 self._mimir.forget(list(unnamed))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents of these ids, in their order; ids that nobody has are passed over."""
-        found = self._mimir.get_many(keys=ids, namespace=self._namespace)
-        unnamed = self._unnamed(ids)
-        either = [memory or unnamed.get(id_) for id_, memory in zip(ids, found, strict=True)]
+        """The documents of these ids, in their order.
+
+        Ids that nobody has, or can have, are passed over. Raises InvalidArgument for one that is no
+        string.
+        """
+        wanted = as_ids(ids)
+        names = list(filter(is_name, wanted))
+        found = dict(zip(names, self._mimir.get_many(keys=names, namespace=self._namespace)))
+        unnamed = self._unnamed(wanted)
+        either = [found.get(id_) or unnamed.get(id_) for id_ in wanted]
         return [as_document(memory) for memory in either if memory is not None]
 
     # Searching
@@ -391,28 +397,6 @@ class MimirVectorStore(VectorStore):
 
     def __repr__(self) -> str:
         return "<MimirVectorStore>"
-
-
-def _checked(texts: Iterable[str]) -> list[str]:
-    """The texts as a list. Raises InvalidText, which says the number of a text that is none."""
-    if isinstance(texts, str):
-        raise InvalidText("texts are a list of texts, not one text")
-    contents = list(texts)
-    for number, text in enumerate(contents):
-        if not isinstance(text, str) or not text.strip():
-            hint = "leave it out, or give it a visible character; nothing was added"
-            raise InvalidText(f"text {number} of {len(contents)} is empty or no text", hint=hint)
-    return contents
-
-
-def _aligned(values: Iterable[Any] | None, name: str, count: int) -> list[Any]:
-    """Values as a list, one for each text, or empty if there are none. Raises InvalidArgument."""
-    if isinstance(values, str):
-        raise InvalidArgument(f"{name} are a list, not one text")
-    found = list(values or ())
-    if found and len(found) != count:
-        raise InvalidArgument(f"{len(found)} {name} for {count} texts; nothing was added")
-    return found
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -136,7 +136,7 @@ def test_bad_messages_lose_nothing(
 def test_a_session_needs_a_name(mimir: Mimir, session: Any) -> None:
     """A missing or impossible name is an error, never a shared default; so is a path."""
     with pytest.raises(InvalidArgument):
-        MimirChatMessageHistory(mimir, session).add_messages(TALK)
+        MimirChatMessageHistory(mimir, session)
     with pytest.raises(InvalidArgument):
         MimirChatMessageHistory("vault.mimir", "s")  # type: ignore[arg-type]  # is what is tested
     assert mimir.stats().memories == 0

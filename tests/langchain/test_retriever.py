@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.load import dumps
@@ -195,5 +196,8 @@ def test_bad_input_is_refused(talk: Mimir) -> None:
             MimirRetriever(talk).invoke("cat", None, **{name: value})
     with pytest.raises(InvalidFilter):
         MimirRetriever(talk, where={"speaker": {"$like": "A%"}}).invoke("cat")
+    for where in (None, {"speaker": "Ana"}):
+        with pytest.raises(InvalidFilter):
+            MimirRetriever(talk, where=where).invoke("cat", where=np.zeros(2))
     with pytest.raises(InputError):
         MimirRetriever(talk).invoke(" ")

@@ -224,6 +224,20 @@ def test_bad_namespaces_are_refused_in_reads(store: MimirStore, place: Any) -> N
             store.batch([op])
 
 
+@pytest.mark.parametrize("place", [("a",) * 15, ("x" * 257,), ("\n" * 200,), ("a",) * 200])
+def test_nothing_lies_where_the_vault_has_no_room(store: MimirStore, place: Any) -> None:
+    """A namespace too deep or too long holds nothing, as InMemoryStore has it; a put says why."""
+    store.put(PLACE, "k", {"text": "cat"})
+    assert store.get(place, "k") is None
+    assert store.search(place) == store.search(place, query="cat") == []
+    assert store.search(place, filter={"text": "cat"}, offset=1) == []
+    assert store.list_namespaces(prefix=place) == []
+    store.delete(place, "k")
+    with pytest.raises(InvalidNamespaceError):
+        store.put(place, "k", {})
+    assert [item.key for item in store.search(())] == ["k"]
+
+
 CYCLE: dict[str, Any] = {}
 CYCLE["self"] = CYCLE
 DEEP: dict[str, Any] = {}

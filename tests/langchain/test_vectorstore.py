@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
@@ -179,12 +180,36 @@ def test_a_model_is_known_by_its_name(mimir: Mimir, words: WordEmbeddings) -> No
         MimirVectorStore(mimir, words, space="words, trained again").similarity_search("text")
 
 
+IMPOSSIBLE = ["", "x" * 1_025, "é" * 513, "half \ud800"]
+
+
+async def test_ids_that_nobody_can_have_are_passed_over(store: MimirVectorStore) -> None:
+    """An id that is empty, too long or no text in UTF-8 is absent, and no error."""
+    ids = [IMPOSSIBLE[0], "cat", *IMPOSSIBLE[1:], "dog"]
+    assert store.get_by_ids(ids) == ANIMALS[:2]
+    assert store.get_by_ids(IMPOSSIBLE) == []
+    assert await store.aget_by_ids(ids) == ANIMALS[:2]
+    assert store.delete(IMPOSSIBLE)
+    assert await store.adelete(ids)
+    assert store.get_by_ids(["cat", "dog", "crow"]) == [ANIMALS[2]]
+
+
+def test_lists_may_be_arrays(store: MimirVectorStore) -> None:
+    """Whether a list is given is not asked of the list itself, which may be an array."""
+    ids: Any = np.array(["x", "y"])
+    assert store.add_texts(np.array(["one", "two"]), ids=ids) == ["x", "y"]
+    documents = [Document("three"), Document("four", id="kept")]
+    assert store.add_documents(documents, ids=ids) == ["x", "y"]
+    assert store.add_documents(documents[1:], ids=[]) == ["kept"]
+    assert [each.page_content for each in store.get_by_ids(ids)] == ["three", "four"]
+
+
 @pytest.mark.parametrize("text", ["", " \n\t", None, 7])
 def test_an_empty_text_is_named_and_nothing_written(
     mimir: Mimir, words: WordEmbeddings, text: Any
 ) -> None:
     """A text without a visible character stops the whole batch before any model is asked."""
-    with pytest.raises(InvalidText, match="text 1 of 3"):
+    with pytest.raises(InvalidText, match=r"^document 1: "):
         MimirVectorStore(mimir, words).add_texts(["fine", text, "fine too"])
     assert mimir.stats().memories == 0
     assert words.texts == []
