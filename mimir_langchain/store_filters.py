@@ -9,11 +9,12 @@ it equals None, differs from all else, and is in no order to anything.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from mimir_core.errors import InvalidFilter
-from mimir_langchain.store_values import WIDE, shadow, shadow_name
+from mimir_langchain.store_shadows import as_number
 
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "$gt": operator.gt,
@@ -27,24 +28,25 @@ _FOREIGN = {*"$'\"`\\()[]{};", *map(chr, range(32))}
 
 
 def check_filter(wanted: object) -> dict[str, Any]:
-    """A search's filter; an empty one is None's.
+    """A search's filter as a copy in plain types; an empty one is None's.
 
     Raises:
-        InvalidFilter: it is no dict, an operator is unknown, or what is in order to a number is
-            none.
+        InvalidFilter: it is no dict, holds what JSON does not, an operator is unknown, or what is
+            in order to a number is none.
     """
     if wanted is None:
         return {}
     if not isinstance(wanted, Mapping):
         raise InvalidFilter("a filter is a dict")
+    plain: dict[str, Any] = {}
     for key, each in wanted.items():
         if not isinstance(key, str) or not key or _FOREIGN & set(key):
             raise InvalidFilter("Invalid filter key: it names a field, or a path with dots")
         try:
-            _check_operand(each)
+            plain[str.__str__(key)] = _checked(each)
         except RecursionError:
             raise InvalidFilter("a filter nests too deep") from None
-    return dict(wanted)
+    return plain
 
 
 def matches(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -52,28 +54,32 @@ def matches(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(_compare(_at(value, key), each) for key, each in wanted.items())
 
 
-def preselection(wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Conditions on metadata that hold for every value the filter wants, and for some others."""
-    found = (part for key, each in wanted.items() for part in _shadowed(key, each))
-    return [{"$or": [part, {WIDE: True}]} for part in found]
-
-
-def _check_operand(wanted: object) -> None:
+def _checked(wanted: object) -> Any:
+    """An operand in plain types, the filter's own: no value of the caller's is ever compared."""
+    if isinstance(wanted, Mapping):
+        return _checked_dict(wanted)
     if isinstance(wanted, (list, tuple)):
-        for part in wanted:
-            _check_operand(part)
-    if not isinstance(wanted, Mapping):
-        return
+        return [_checked(part) for part in wanted]
+    if wanted is None or isinstance(wanted, bool):
+        return wanted
+    if isinstance(wanted, str):
+        return str.__str__(wanted)
+    if isinstance(wanted, (Integral, Real)):
+        return int(wanted) if isinstance(wanted, Integral) else float(wanted)
+    raise InvalidFilter("a filter holds what a value can hold", hint="see the JSON types")
+
+
+def _checked_dict(wanted: Mapping[Any, Any]) -> dict[str, Any]:
     if not all(isinstance(key, str) for key in wanted):
         raise InvalidFilter("the names in a filter are strings")
-    operators = any(key.startswith("$") for key in wanted)
-    if operators and not wanted.keys() <= _OPERATORS:
+    plain = {str.__str__(key): _checked(each) for key, each in wanted.items()}
+    operators = any(key.startswith("$") for key in plain)
+    if operators and not plain.keys() <= _OPERATORS:
         raise InvalidFilter("Unsupported operator", hint=f"there are {sorted(_OPERATORS)}")
-    for key, operand in wanted.items():
-        if key in _ORDERS and _number(operand) is None:
+    for key, operand in plain.items():
+        if key in _ORDERS and as_number(operand) is None:
             raise InvalidFilter("an order is to a number")
-        if not operators:
-            _check_operand(operand)
+    return plain
 
 
 def _at(value: Mapping[str, Any], key: str) -> Any:
@@ -106,26 +112,5 @@ def _compare(found: Any, wanted: Any) -> bool:
 def _holds(found: Any, name: str, operand: Any) -> bool:
     if name not in _ORDERS:
         return bool(found == operand) == (name == "$eq")
-    left, right = _number(found), _number(operand)
+    left, right = as_number(found), as_number(operand)
     return left is not None and right is not None and _ORDERS[name](left, right)
-
-
-def _number(value: Any) -> float | None:
-    """As LangGraph reads a number: texts of digits and booleans are numbers too."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _shadowed(key: str, wanted: Any) -> Iterator[dict[str, Any]]:
-    name = shadow_name(key)
-    if name is None or "." in key:
-        return
-    conditions = wanted if isinstance(wanted, Mapping) else {"$eq": wanted}
-    for operator_, operand in conditions.items():
-        if operator_ == "$eq" and (equal := shadow(operand)) is not None:
-            yield {name: equal}
-        elif operator_ in _ORDERS and (bound := shadow(_number(operand))) is not None:
-            texts = {name: {"$gt": ""}}  # digits among them
-            yield {"$or": [{name: {operator_: bound}}, texts]}

@@ -23,7 +23,8 @@ from mimir_langchain.store_names import (
     vault_key,
     vault_namespace,
 )
-from mimir_langchain.store_values import MAX_BYTES, decode_record, encode_record, shadow_fields
+from mimir_langchain.store_shadows import shadow_fields
+from mimir_langchain.store_values import MAX_BYTES, decode_record, encode_record
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -131,7 +132,7 @@ def _put(op: PutOp, index: StoreIndex) -> Put:
     value = decode_record(record)[1]
     texts = index.texts(value, op.index)
     if max(len(record), len("\n".join(texts).encode())) > MAX_BYTES:
-        raise InvalidArgument(f"a value, and the text of it to index, has at most {MAX_BYTES} bytes")
+        raise InvalidArgument(f"a value and the text to index have at most {MAX_BYTES} bytes")
     return Put(record, shadow_fields(value), texts, _check_minutes(op.ttl))
 
 

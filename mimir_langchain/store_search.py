@@ -10,11 +10,12 @@ from itertools import chain, islice
 from typing import Any
 
 from mimir_core import Memory, Mimir, Namespace
-from mimir_langchain.store_filters import matches, preselection
+from mimir_langchain.store_filters import matches
 from mimir_langchain.store_index import Vector
 from mimir_langchain.store_leases import NO_LEASE, Leases, Spot, known_ids, spot_of
 from mimir_langchain.store_names import store_namespace
 from mimir_langchain.store_ops import Listing, Search
+from mimir_langchain.store_shadows import preselection
 from mimir_langchain.store_values import MINUTES, PLAIN, UPDATED, decode_record, record_of
 
 Found = tuple[Memory, float | None]

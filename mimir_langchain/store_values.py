@@ -1,10 +1,9 @@
-"""A store's values in the vault: the record that is sealed, and the fields a filter can find."""
+"""A store's values in the vault: the record that is sealed, and what is read from it."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +15,9 @@ from mimir_langchain.store_names import store_namespace
 
 MAX_DEPTH = 128
 MAX_BYTES = 8 << 20
-MAX_FIELDS = 32
-MAX_CHARACTERS = 64
-WIDE = "wide"
 UPDATED = "updated"
 MINUTES = "minutes"
 PLAIN = "plain"
-
-Shadow = str | float
 
 
 def encode_record(key: str, value: object) -> bytes:
@@ -70,37 +64,6 @@ def search_item_of(root: Namespace, memory: Memory, score: float | None = None) 
     return SearchItem(**_fields(root, memory), score=score)
 
 
-def shadow_name(field: object) -> str | None:
-    """What the catalog calls a top-level field of a value; None if it does not hold it."""
-    if not isinstance(field, str) or len(field) > MAX_CHARACTERS or _surrogates(field):
-        return None
-    return f"v:{field}"
-
-
-def shadow(value: object) -> Shadow | None:
-    """What the catalog holds of a plain value: equal values have equal shadows. None for none.
-
-    Numbers and booleans are floats there, as LangGraph compares them; of a text it is the
-    beginning.
-    """
-    if type(value) is str:
-        return value[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
-    if type(value) in (bool, int, float):
-        try:
-            number = float(value)  # type: ignore[arg-type]  # one of the three
-        except OverflowError:
-            return None
-        return number if math.isfinite(number) else None
-    return None
-
-
-def shadow_fields(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata by which the catalog finds a value: its scalar fields, or that it is wide."""
-    found = {shadow_name(field): shadow(each) for field, each in value.items()}
-    kept = {name: each for name, each in found.items() if name is not None and each is not None}
-    return {WIDE: True} if len(kept) > MAX_FIELDS else kept
-
-
 def _fields(root: Namespace, memory: Memory) -> dict[str, Any]:
     key, value = decode_record(record_of(memory))
     micros = memory.metadata.get(UPDATED)
@@ -137,7 +100,3 @@ def _dict(value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError
-
-
-def _surrogates(text: str) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in text)

@@ -245,7 +245,7 @@ class MimirVectorStore(VectorStore):
         Ids that nobody has, or can have, are passed over.
 
         Raises:
-            InvalidArgument: for any other selection, or an id that is no string; nothing was erased.
+            InvalidArgument: any other selection, or an id that is no string; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         _refuse(kwargs)
@@ -268,7 +268,8 @@ class MimirVectorStore(VectorStore):
         """
         wanted = as_ids(ids)
         names = list(filter(is_name, wanted))
-        found = dict(zip(names, self._mimir.get_many(keys=names, namespace=self._namespace)))
+        memories = self._mimir.get_many(keys=names, namespace=self._namespace)
+        found = dict(zip(names, memories, strict=True))
         unnamed = self._unnamed(wanted)
         either = [found.get(id_) or unnamed.get(id_) for id_ in wanted]
         return [as_document(memory) for memory in either if memory is not None]

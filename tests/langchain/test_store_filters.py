@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +15,11 @@ from langgraph.store.memory import InMemoryStore
 
 from mimir_core import Mimir
 from mimir_core.errors import InvalidFilter
+from mimir_core.reading import open_memory
 from mimir_langchain import MimirStore
 from mimir_langchain.store_filters import check_filter, matches
+
+from ..vault.vaults import create
 
 PLACE = ("docs",)
 VALUES: dict[str, dict[str, Any]] = {
@@ -135,6 +141,143 @@ def test_ranked_pages_count_what_fits(mimir: Mimir) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
+class Opened:
+    """Counts the memories that a vault opens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+
+        def counting(*arguments: Any) -> Any:
+            self.count += 1
+            return open_memory(*arguments)
+
+        monkeypatch.setattr("mimir_core.lookup.open_memory", counting)
+
+    def by(self, call: Callable[[], object]) -> int:
+        """How many a call opens."""
+        before = self.count
+        call()
+        return self.count - before
+
+
+def many(number: int) -> dict[str, Any]:
+    """A value with fields within fields, one of which is there more often than not."""
+    owner = {"name": f"name {number}", "age": number, "home": {"city": f"city {number}"}}
+    return {"n": number, "owner": owner | ({} if number == 7 else {"left": True})}
+
+
+NEEDLES: list[dict[str, Any]] = [
+    {"n": 7},
+    {"owner.name": "name 7"},
+    {"owner": {"name": "name 7"}},
+    {"owner": {"age": {"$gt": 6, "$lte": 7}}},
+    {"owner.age": {"$eq": 7}},
+    {"owner.age": {"$gte": 7}, "owner": {"age": {"$lt": 8}}},
+    {"owner.home.city": "city 7"},
+    {"owner.home": {"city": "city 7"}},
+    {"owner": {"home": {"city": "city 7"}}},
+    {"owner.home": {"$eq": {"city": "city 7"}}},
+    {"owner.left": None},
+    {"owner": {"left": None}},
+]
+
+
+@pytest.mark.parametrize("wanted", NEEDLES)
+def test_a_filter_opens_what_it_finds(
+    mimir: Mimir, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any]
+) -> None:
+    """However deep a field lies, the catalog finds it: the other 299 items stay sealed."""
+    store = MimirStore(mimir, index=None)
+    store.batch([PutOp(PLACE, str(number), many(number)) for number in range(300)])
+    opened = Opened(monkeypatch)
+    assert opened.by(lambda: store.search(PLACE, filter=wanted)) == 1
+    assert [item.key for item in store.search(PLACE, filter=wanted)] == ["7"]
+    assert store.search(PLACE, filter={"owner.name": "name 7", "owner.home.city": "city 8"}) == []
+
+
+def test_items_stored_before_are_found_all_the_same(
+    mimir: Mimir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items of which the catalog holds no fields within fields are opened, and they alone."""
+    store = MimirStore(mimir, index=None)
+    with monkeypatch.context() as old:
+        old.setattr("mimir_langchain.store_shadows._within", lambda value: iter(()))
+        old.setattr("mimir_langchain.store_shadows.NESTED", "n")
+        store.batch([PutOp(PLACE, f"old {number}", many(number)) for number in range(20)])
+        store.put(PLACE, "old text", {"owner": "name 7"})
+    store.batch([PutOp(PLACE, f"new {number}", many(number)) for number in range(20)])
+    opened = Opened(monkeypatch)
+    for wanted in NEEDLES[1:]:
+        expected = [key for key in ("old 7", "old text", "new 7")
+                    if key != "old text" or wanted == {"owner.left": None}]  # fmt: skip
+        found = store.search(PLACE, filter=wanted)
+        assert [item.key for item in found] == expected
+    assert opened.by(lambda: store.search(PLACE, filter=NEEDLES[1], limit=100)) == 22
+    for item in store.search(PLACE, limit=100):
+        store.put(PLACE, item.key, item.value)
+    assert opened.by(lambda: store.search(PLACE, filter=NEEDLES[1], limit=100)) == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {f"field{number}": {"n": number} for number in range(40)},
+        {"deep": {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"n": 1, "h": {"n": 1}}}}}}}}}},
+        {"a.b": {"c": 1}, "a": {"b": {"c": 2, "d": 3}}},
+        {"a": {"b.c": 1, "\x1f": 2, "half \ud800": 3, "long" * 20: 4}, "list": [{"n": 1}]},
+        {"a": {"b\x1fc": 1}, "b": {"": 1}, "": {"": 2}},
+    ],
+)
+def test_odd_values_are_found_by_whatever_is_in_them(
+    mimir: Mimir, value: dict[str, Any]
+) -> None:
+    """Too many, too deep, too long, or with dots in their names: every field finds its item."""
+    store, model = MimirStore(mimir, index=None), InMemoryStore()
+    for each in (store, model):
+        each.put(PLACE, "k", value)
+        each.put(PLACE, "other", {"a": 1})
+    for wanted in [*pieces(value), *({name: {"x": 1}} for name in value if name)]:
+        found, expected = (each.search(PLACE, filter=wanted) for each in (store, model))
+        assert [item.key for item in found] == [item.key for item in expected]
+    for dotted in ("a.b.c", "a.b.d", "field39.n", "deep.a.b.c.d.e.f.g.n"):
+        for number in (1, 2, 3, 39):
+            found = store.search(PLACE, filter={dotted: number})
+            assert [item.key for item in found] == ["k"] * matches(value, {dotted: number})
+
+
+def pieces(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Filters that ask for one field of a value each, however deep."""
+    for name, part in value.items():
+        if isinstance(part, dict):
+            yield from ({name: inner} for inner in pieces(part))
+        elif name:
+            yield {name: part}
+
+
+class Hostile:
+    """Whoever compares it is sorry."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        raise ZeroDivisionError("canary")
+
+
+@pytest.mark.parametrize("operand", [np.zeros(2), Hostile(), {1}, b"x", object()])
+def test_no_operand_is_asked_for_its_opinion(store: MimirStore, operand: Any) -> None:
+    """What no value can hold is refused, before it is compared with one."""
+    for wanted in (operand, {"$eq": operand}, {"$ne": operand}, {"a": operand}, [operand]):
+        with pytest.raises(InvalidFilter):
+            store.search(PLACE, filter={"n": wanted})
+
+
+def test_numbers_of_numpy_are_numbers(store: MimirStore) -> None:
+    """A filter may hold the scalars of an array."""
+    for number in (np.int64(3), np.float32(3), np.float64(3)):
+        found = store.search(PLACE, filter={"n": number})
+        assert [item.key for item in found] == ["int", "float", "wide"]
+
+
 names = st.sampled_from(["a", "b", "c"])
 plain = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3), st.floats(-3, 3), st.sampled_from(["", "1", "x"])
@@ -158,3 +301,33 @@ def test_a_filter_holds_as_in_memory(value: dict[str, Any], wanted: dict[str, An
     except (TypeError, ValueError):
         expected = False
     assert matches(value, check_filter(wanted)) == expected
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mimir]:
+    """A vault for many examples, each in a namespace of its own."""
+    with create(tmp_path_factory.mktemp("filters") / "vault.mimir") as mimir:
+        yield mimir
+
+
+keys = st.sampled_from(["a", "b", "c", "a.b", "a.b.c", "b.a"])
+wishes = st.recursive(
+    st.one_of(plain, equals, orders, trees),
+    lambda inner: st.dictionaries(names, inner, min_size=1, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(
+    st.lists(st.dictionaries(keys, trees, max_size=3), min_size=1, max_size=4),
+    st.dictionaries(keys, wishes, min_size=1, max_size=2),
+)
+def test_the_catalog_loses_nothing(
+    shared: Mimir, values: list[dict[str, Any]], wanted: dict[str, Any]
+) -> None:
+    """For any values and filter a search finds what matches: the rough selection is never wrong."""
+    store, place = MimirStore(shared, index=None), (uuid.uuid4().hex,)
+    store.batch([PutOp(place, str(number), value) for number, value in enumerate(values)])
+    checked = check_filter(wanted)
+    expected = [str(number) for number, value in enumerate(values) if matches(value, checked)]
+    assert [item.key for item in store.search(place, filter=wanted)] == expected
