@@ -80,6 +80,9 @@ COMMANDS = {
     "saver": Command(
         of_extra("saver"), "a turn of a graph in a long thread and in short ones", options=THREAD
     ),
+    "filters": Command(
+        of_extra("filters"), "a filter of the LangGraph store by how deep its field lies"
+    ),
     "peers": Command(
         compare.run, "other local memories, with the same turns and queries", compare.table
     ),

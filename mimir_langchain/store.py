@@ -21,7 +21,7 @@ from mimir_core.errors import (
     StorageFailed,
     VaultBusy,
 )
-from mimir_langchain.store_index import Embedded, StoreIndex
+from mimir_langchain.store_index import Embedded, StoreIndex, check_config
 from mimir_langchain.store_leases import Leases, Spot, known_ids, seen_items, spot_of
 from mimir_langchain.store_ops import Get, Listing, Plan, Put, Search, plan_batch
 from mimir_langchain.store_search import Found, Reader
@@ -84,7 +84,8 @@ class MimirStore(BaseStore):
         await store.asearch(("users", "ana"), query="the cat's name")
 
     Raises:
-        InvalidNamespace, InvalidArgument: for arguments that make no store.
+        InvalidNamespace, InvalidArgument: for arguments that make no store, such as a key that
+            LangGraph's configurations do not have: ignored, it would embed or keep too much.
     """
 
     supports_ttl = True
@@ -104,7 +105,8 @@ class MimirStore(BaseStore):
         self._lock = threading.Lock()  # one writer at a time, so that `created_at` is kept
         self._last = 0
         self._sweeper = Sweeper(self)
-        self.ttl_config = ttl
+        limits = None if ttl is None else check_config(ttl, TTLConfig, "ttl")
+        self.ttl_config = cast(TTLConfig | None, limits)
 
     @property
     def index_config(self) -> IndexConfig | None:
@@ -120,10 +122,14 @@ class MimirStore(BaseStore):
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Does operations in one go: reads see the state before the batch's writes.
 
-        Of several puts of one key the last counts, and all writes are one transaction.
+        Of several puts of one key the last counts, and all writes are one transaction. The rules
+        of `put` for namespaces hold here as well, where InMemoryStore has none: what one of them
+        refuses is refused by the other. A namespace too deep or long for the vault holds nothing:
+        it may be read and deleted in.
 
         Raises:
-            InputError: an operation cannot be done; nothing was written.
+            InputError: an operation, whose number in the batch the error says, cannot be done;
+                nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
             Conflict: other processes changed its items all the time; nothing was written.
             ScrubPending: done, but what was deleted or replaced is not yet scrubbed from the

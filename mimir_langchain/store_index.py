@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
-from langgraph.store.base import Embeddings, ensure_embeddings, get_text_at_path, tokenize_path
+from langgraph.store.base import (
+    Embeddings,
+    IndexConfig,
+    ensure_embeddings,
+    get_text_at_path,
+    tokenize_path,
+)
 
 from mimir_core import Embedder, FunctionEmbedder, Mimir
 from mimir_core.errors import EmbeddingError, InvalidArgument, InvalidVector
@@ -33,7 +39,7 @@ class StoreIndex:
     Args:
         mimir: The store's vault.
         config: LangGraph's IndexConfig; without "embed" the vault's own embedder is used. None
-            switches semantic search off.
+            switches semantic search off. Raises InvalidArgument for a key it does not have.
 
     Attributes:
         mimir: The vault, with the embedder of this index.
@@ -43,11 +49,13 @@ class StoreIndex:
 
     def __init__(self, mimir: Mimir, config: Mapping[str, Any] | None) -> None:
         self.mimir = mimir
-        self.config = None if config is None else dict(config)
         self.embeddings: Embeddings | None = None
+        self.config = None if config is None else check_config(config, IndexConfig, "index")
         if config is None:
             return
-        self._paths = [_tokens(path) for path in _check_paths(config.get("fields") or ["$"])]
+        fields = config.get("fields")
+        paths = [] if fields is None else _check_paths(fields)
+        self._paths = [_tokens(path) for path in paths or ["$"]]
         embed: Any = config.get("embed")
         if isinstance(embed, MimirEmbeddings):
             embed = embedder_of(embed)
@@ -130,6 +138,17 @@ class StoreIndex:
             text: (row / length).astype(np.float32) if length else None
             for text, row, length in zip(texts, found, lengths, strict=True)
         }
+
+
+def check_config(config: object, kind: type, what: str) -> dict[str, Any]:
+    """A copy of a configuration. Raises InvalidArgument for a key that its kind does not have."""
+    if not isinstance(config, Mapping):
+        raise InvalidArgument(f"{what} is a dict")
+    known = get_type_hints(kind)
+    for key in config:
+        if key not in known:
+            raise InvalidArgument(f"{what} has no {key!r}", hint=f"there are {sorted(known)}")
+    return dict(config)
 
 
 def readable(text: str) -> str:

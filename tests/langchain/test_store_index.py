@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import PutOp, SearchOp
@@ -292,3 +293,36 @@ async def test_the_vaults_embedder_leaves_the_loop_alone(folder: Path) -> None:
         assert len(await store.asearch(PLACE, query="cat")) == 2
     assert threads
     assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"index": {"text_fields": ["text"]}}, "index has no 'text_fields'"),
+        ({"index": {"fields": ["text"], "distance_type": "l2"}}, "index has no 'distance_type'"),
+        ({"index": {"dims": 4, "embed": counts, "field": ["text"]}}, "index has no 'field'"),
+        ({"index": {7: ["text"]}}, "index has no 7"),
+        ({"index": "text"}, "index is a dict"),
+        ({"index": ["text"]}, "index is a dict"),
+        ({"index": {"fields": np.array(["text"])}}, "the fields to index are a list of paths"),
+        ({"index": {"fields": ["text", 7]}}, "field 1: "),
+        ({"ttl": {"default_ttl": 5, "refresh": True}}, "ttl has no 'refresh'"),
+        ({"ttl": 5}, "ttl is a dict"),
+    ],
+)
+def test_a_configuration_that_is_not_known_is_refused(
+    mimir: Mimir, options: Any, named: str
+) -> None:
+    """A key of another store's is no wish to embed the whole value, nor to keep it for ever."""
+    with pytest.raises(InvalidArgument) as caught:
+        MimirStore(mimir, **options)
+    assert str(caught.value).startswith(named)
+    assert mimir.stats().memories == 0
+
+
+def test_every_key_of_langgraphs_is_known(mimir: Mimir) -> None:
+    """What LangGraph's configurations name is taken."""
+    index: Any = {"dims": 4, "embed": counts, "fields": ["text"]}
+    ttl: Any = {"refresh_on_read": True, "default_ttl": 5, "sweep_interval_minutes": 1}
+    assert MimirStore(mimir, index=index, ttl=ttl).ttl_config == ttl
+    assert MimirStore(mimir, index={"fields": []}).index_config == {"fields": []}
