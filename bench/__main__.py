@@ -75,14 +75,14 @@ COMMANDS = {
     "nearest": Command(
         nearest.run, "how near to exact the vector indexes are, and how quick", nearest.table
     ),
-    "langchain": Command(of_extra("langchain"), "what the LangChain adapter adds to the core"),
-    "llamaindex": Command(of_extra("llamaindex"), "what the LlamaIndex adapter adds to the core"),
     "saver": Command(
         of_extra("saver"), "a turn of a graph in a long thread and in short ones", options=THREAD
     ),
     "filters": Command(
         of_extra("filters"), "a filter of the LangGraph store by how deep its field lies"
     ),
+    "langchain": Command(of_extra("langchain"), "what the LangChain adapter adds to the core"),
+    "llamaindex": Command(of_extra("llamaindex"), "what the LlamaIndex adapter adds to the core"),
     "peers": Command(
         compare.run, "other local memories, with the same turns and queries", compare.table
     ),

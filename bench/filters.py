@@ -1,7 +1,7 @@
 """What a filter of `MimirStore` costs by where its field lies: in the value, or in a dict within.
 
-Each turn is an item that holds its number at the top, in a dict, and in a dict of that. Every search
-finds one item; a deep one and one at the top take turns. Nothing is embedded.
+Each turn is an item that holds its number at the top, in a dict, and in a dict of that. Every
+search finds one item; a deep one and one at the top take turns. Nothing is embedded.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import copy
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -19,6 +20,7 @@ from mimir_core.errors import (
     InvalidArgument,
     InvalidNamespace,
     NotSerializable,
+    ScrubPending,
     VaultDamaged,
 )
 from mimir_langchain import MimirByteStore, blobs
@@ -141,6 +143,24 @@ def test_namespaces_are_apart(mimir: Mimir) -> None:
     assert list(second.yield_keys()) == []
     with pytest.raises(InvalidNamespace):
         MimirByteStore(mimir, namespace="with.dot")
+
+
+def test_a_pending_scrub_reaches_the_caller(mimir: Mimir) -> None:
+    """Setting and deleting are done although old pages await scrubbing, and then say so."""
+    store, inner = MimirByteStore(mimir), Mimir.replace
+    store.mset([("a", b"1")])
+
+    def pending(self: Mimir, *args: Any, **options: Any) -> Any:
+        inner(self, *args, **options)
+        raise ScrubPending("pending")
+
+    with patch.object(Mimir, "replace", pending):
+        with pytest.raises(ScrubPending):
+            store.mset([("a", b"2"), ("b", b"3")])
+        assert store.mget(["a", "b"]) == [b"2", b"3"]
+        with pytest.raises(ScrubPending):
+            store.mdelete(["a"])
+    assert store.mget(["a", "b"]) == [None, b"3"]
 
 
 async def test_async_works_in_worker_threads(mimir: Mimir) -> None:
