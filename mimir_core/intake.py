@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mimir_core.dag import limits
 from mimir_core.embedding import Embedder, VectorSpace, embed_whole
 from mimir_core.errors import DuplicateKey, InvalidArgument, InvalidText, InvalidVector
 from mimir_core.index.columns import quantize, unit
 from mimir_core.index.speech import spoken, spoken_terms
 from mimir_core.types import Namespace, check_metadata, check_namespace, checked_each, to_micros
+from mimir_core.vault.layout import MAX_VECTORS
 from mimir_core.vault.write import NewMemory, NewVectors
 
 DEFAULT_NAMESPACE: Namespace = ("default",)
-MAX_CONTENT_BYTES = 8 << 20
-MAX_NAME_BYTES = 1024
-MAX_VECTORS = 64
+MAX_CONTENT_BYTES = limits.MAX_CONTENT_BYTES
+MAX_NAME_BYTES = limits.MAX_NAME_BYTES
 BATCH = 2_048
 BATCH_CHARACTERS = 32_000_000
 _ID = re.compile("[0-9a-fA-F]{64}")

@@ -1,7 +1,13 @@
 """The DAG of memories: what a node is, how it is recorded, how edges are walked. No I/O."""
 
 from mimir_core.dag.node import Draft, Link, Metadata, Parent, Payload, SealedNode, seal
-from mimir_core.dag.opening import open_link, open_metadata, open_payload, verify_node
+from mimir_core.dag.opening import (
+    open_erased_link,
+    open_link,
+    open_metadata,
+    open_payload,
+    verify_node,
+)
 from mimir_core.dag.record import ErasureRecord, NodeRecord, Record, read_record, read_records
 from mimir_core.dag.walk import walk
 
@@ -15,6 +21,7 @@ __all__ = [
     "Payload",
     "Record",
     "SealedNode",
+    "open_erased_link",
     "open_link",
     "open_metadata",
     "open_payload",

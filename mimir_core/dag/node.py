@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimir_core.crypto import nodes
+from mimir_core.dag.limits import MAX_CLOCK, MAX_PARENTS, check_described, check_link, check_payload
 from mimir_core.dag.record import NodeRecord
 from mimir_core.encoding import pack, unpack
 from mimir_core.errors import LimitExceeded
 from mimir_core.types import EdgeKind, Namespace
 
-MAX_PARENTS = 1024
 THREAD_SIZE = 16
 DEVICE_SIZE = 8
 _NO_THREAD = bytes(THREAD_SIZE)
@@ -41,7 +41,9 @@ class Link:
     parents: tuple[Parent, ...] = ()
 
     def encode(self) -> bytes:
-        """Raises LimitExceeded for more than 1,024 parents."""
+        """Raises LimitExceeded for more than 1,024 parents, or a clock that has run out."""
+        if not 1 <= self.lamport <= MAX_CLOCK:
+            raise LimitExceeded("the vault's clock has run out")
         parents = sorted(set(self.parents))
         if len(parents) > MAX_PARENTS:
             raise LimitExceeded(f"a memory has at most {MAX_PARENTS} parents")
@@ -50,7 +52,7 @@ class Link:
 
     @classmethod
     def decode(cls, data: bytes) -> Link:
-        """Raises ValueError if `data` is not a canonical link."""
+        """Raises ValueError if `data` is not a canonical link within the format's limits."""
         if len(data) < _HEAD.size:
             raise ValueError("link too short")
         thread, device, lamport, count = _HEAD.unpack_from(data)
@@ -59,7 +61,9 @@ class Link:
         parents = tuple(
             Parent(EdgeKind(kind), id_) for kind, id_ in _PARENT.iter_unpack(data[_HEAD.size :])
         )
-        return cls(None if thread == _NO_THREAD else thread, device, lamport, parents)
+        link = cls(None if thread == _NO_THREAD else thread, device, lamport, parents)
+        check_link(link)
+        return link
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,12 +81,16 @@ class Metadata:
 
     @classmethod
     def decode(cls, data: bytes) -> Metadata:
-        """Raises ValueError if `data` is not an encoded metadata part."""
+        """Raises ValueError if `data` is not a metadata part as writers encode it."""
         value = unpack(data)
-        if not isinstance(value, list) or len(value) != 5:
+        if not isinstance(value, list) or len(value) != 5 or not isinstance(value[1], list):
             raise ValueError("metadata of the wrong shape")
         time, namespace, thread_name, key, fields = value
-        return cls(time, tuple(namespace), thread_name, key, fields)
+        metadata = cls(time, tuple(namespace), thread_name, key, fields)
+        check_described(metadata)
+        if metadata.encode() != data:
+            raise ValueError("metadata in another encoding than the canonical one")
+        return metadata
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -105,8 +113,13 @@ class Payload:
 
     @classmethod
     def decode(cls, data: bytes) -> Payload:
-        """Raises ValueError if `data` is not an encoded payload."""
-        kind, body = data[:1], data[1:]
+        """Raises ValueError if `data` is not an encoded payload within the format's limits."""
+        payload = cls._decoded(data[:1], data[1:])
+        check_payload(payload)
+        return payload
+
+    @classmethod
+    def _decoded(cls, kind: bytes, body: bytes) -> Payload:
         if kind == _TEXT:
             return cls(body.decode("utf-8"))
         if kind == _BYTES:

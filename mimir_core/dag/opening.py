@@ -28,6 +28,23 @@ def open_link(record: NodeRecord, entry: bytes, *, erased: bool) -> Link:
         raise VaultDamaged(_DAMAGED) from error
 
 
+def open_erased_link(record: NodeRecord, entry: bytes) -> Link | None:
+    """An erased node's link; None if it was erased while its record could not be read.
+
+    Its entry is random then, as its link key could not be derived.
+
+    Raises:
+        VaultDamaged: if what opens is not a link.
+    """
+    parts = record.parts
+    try:
+        return Link.decode(nodes.open_erased_link(entry, parts.uid, parts.link))
+    except OpenFailed:
+        return None
+    except ValueError as error:
+        raise VaultDamaged(_DAMAGED) from error
+
+
 def open_metadata(record: NodeRecord, secret: bytes) -> Metadata:
     """Raises VaultDamaged if the metadata does not open."""
     try:
@@ -46,16 +63,16 @@ def open_payload(record: NodeRecord, secret: bytes) -> Payload:
         raise VaultDamaged(_DAMAGED) from error
 
 
-def verify_node(record: NodeRecord, entry: bytes, *, erased: bool) -> Link:
+def verify_node(record: NodeRecord, entry: bytes, *, erased: bool) -> Link | None:
     """Checks that a node is what its id and its keybook entry say, and returns its link.
 
     A live node's entry matches the commitment and opens all three parts. An erased node's entry
-    opens the link and nothing else.
+    opens the link and nothing else, or nothing at all: then there is no link to return.
 
     Raises:
         VaultDamaged: if anything differs.
     """
-    link = open_link(record, entry, erased=erased)
+    link = open_erased_link(record, entry) if erased else open_link(record, entry, erased=False)
     matches = nodes.commitment_matches(entry, record.parts.uid, record.parts.commitment)
     if matches == erased:
         raise VaultDamaged("a memory's key does not match its commitment")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mimir_core.crypto.nodes import SealedParts
+from mimir_core.dag.limits import MAX_CLOCK, check_clock
+from mimir_core.errors import LimitExceeded
 
 _LENGTH = struct.Struct("<I")  # of what follows it
 _HEAD = struct.Struct("<IB")
 _NODE = struct.Struct("<IB16s32sHII")
 _ERASURE = struct.Struct("<IBQ8sI")
 _TYPE_NODE, _TYPE_ERASURE = 1, 2
+HEAD_SIZE = _NODE.size
+"""Bytes of a node's record before its sealed parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,16 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class ErasureRecord:
-    """Which ordinals one forget erased."""
+    """Which ordinals one forget erased, ascending."""
 
     lamport: int
     device: bytes
     ordinals: tuple[int, ...]
 
     def encode(self) -> bytes:
+        """Raises LimitExceeded for a clock that has run out."""
+        if not 1 <= self.lamport <= MAX_CLOCK:
+            raise LimitExceeded("the vault's clock has run out")
         count = len(self.ordinals)
         length = _ERASURE.size - _LENGTH.size + 4 * count
         head = _ERASURE.pack(length, _TYPE_ERASURE, self.lamport, self.device, count)
@@ -84,6 +92,20 @@ def read_record(data: bytes) -> Record:
     raise ValueError("record of an unknown type")
 
 
+def read_uid(head: bytes, size: int) -> bytes:
+    """The uid, 16 bytes, of a node whose record of `size` bytes begins with `head`.
+
+    Raises:
+        ValueError: if no such record begins so.
+    """
+    if len(head) != HEAD_SIZE:
+        raise ValueError("truncated record")
+    length, kind, uid, *_ = _NODE.unpack(head)
+    if kind != _TYPE_NODE or _LENGTH.size + length != size:
+        raise ValueError("not a record of a node, or of the wrong length")
+    return bytes(uid)
+
+
 def read_records(data: bytes) -> Iterator[tuple[int, Record]]:
     """Yields (size, record) for each frame of a piece of log that starts and ends on a frame.
 
@@ -103,4 +125,8 @@ def _decode_erasure(data: bytes) -> ErasureRecord:
     _, _, lamport, device, count = _ERASURE.unpack_from(data)
     if len(data) != _ERASURE.size + 4 * count:
         raise ValueError("erasure record of the wrong length")
-    return ErasureRecord(lamport, device, struct.unpack_from(f"<{count}I", data, _ERASURE.size))
+    ordinals = struct.unpack_from(f"<{count}I", data, _ERASURE.size)
+    check_clock(lamport)
+    if any(one >= other for one, other in pairwise(ordinals)):
+        raise ValueError("erased ordinals out of order")
+    return ErasureRecord(lamport, device, ordinals)

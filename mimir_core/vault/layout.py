@@ -10,12 +10,14 @@ import numpy as np
 
 from mimir_core.crypto.aead import TAG_SIZE
 from mimir_core.crypto.blocks import CONTENT_SIZE
+from mimir_core.index.columns import MAX_DIMENSION
 
 GROWTH = 64
 MAP_ENTRY = np.dtype([("tag", f"V{TAG_SIZE}"), ("stream", "<u4"), ("index", "<u4")])
 MAP_ENTRIES = CONTENT_SIZE // MAP_ENTRY.itemsize
 KEY_ENTRIES = CONTENT_SIZE // 32
 MAX_SPACES = 16
+MAX_VECTORS = 64
 SLOTS = 8
 
 _HEAD = struct.Struct("<32sQ8sQQIIII8sII")
@@ -74,6 +76,8 @@ class Space:
         digest, dimension, metric, dtype, *rest = _SPACE.unpack(data)
         if (metric, dtype) != (_COSINE, _INT8):
             raise ValueError("unknown metric or dtype")
+        if not 1 <= dimension <= MAX_DIMENSION:
+            raise ValueError("a dimension beyond its bounds")
         return cls(digest, dimension, *rest)
 
 
