@@ -22,7 +22,7 @@ import hashlib
 import re
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -33,7 +33,7 @@ import numpy.typing as npt
 from mimir_core.index.phrase import Phrase
 from mimir_core.reading import open_memory
 from mimir_core.results import Excerpt, Memory
-from mimir_core.scope import Scope, with_history
+from mimir_core.scope import Scope
 from mimir_core.types import Namespace
 from mimir_core.vault.state import State
 from mimir_core.vault.vault import Vault
@@ -110,8 +110,9 @@ class Mentions:
         chosen = {ordinal for ordinal in alive if ordinal is not None}
         late = np.flatnonzero(self._scope.mask(state)[self._seen :]) + self._seen
         chosen.update(o for o in late.tolist() if _mentions(self._phrase, open_memory(state, o)))
-        live = [ordinal for ordinal in chosen if not state.is_erased(ordinal)]
-        return with_history(state, live)
+        live = {ordinal for ordinal in chosen if not state.is_erased(ordinal)}
+        live.update(*[_values(state, ordinal) for ordinal in live])
+        return np.array(sorted(live), np.int64)
 
     def _pages(self) -> Iterator[tuple[list[Opened], int]]:
         """The scope's memories, opened page by page; what is stored meanwhile comes last."""
@@ -289,6 +290,12 @@ def _opened(state: State, ordinals: list[int]) -> list[Opened]:
             room -= state.catalog.span(ordinal)[1]
             page.append((ordinal, open_memory(state, ordinal)))
     return page
+
+
+def _values(state: State, ordinal: int) -> Sequence[int]:
+    """Every live value of a memory's key: an older one must not come back."""
+    namespace, key = state.catalog.namespace(ordinal), state.catalog.key(ordinal)
+    return () if namespace is None or key is None else state.catalog.values(namespace, key)
 
 
 def _batched(every: list[Any]) -> Iterator[list[Any]]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mimir_core.dag import walk
 from mimir_core.errors import DuplicateKey, InvalidArgument, NotFound
 from mimir_core.index.filters import Filter, compile_filter
 from mimir_core.intake import DEFAULT_NAMESPACE, Time, check_keys, check_name, node_ids
-from mimir_core.types import EdgeKind, Namespace, check_namespace, end_micros, to_micros
+from mimir_core.types import Namespace, check_namespace, end_micros, to_micros
 from mimir_core.vault.state import State
 
 Pick = Callable[[State], npt.NDArray[np.int64]]
@@ -143,13 +141,14 @@ def _by_ids(ids: Iterable[str] | str) -> Pick:
 
 
 def _by_key(namespace: Namespace, key: str) -> Pick:
+    """Every live value of a key: kept history, and what devices wrote apart, must not come back."""
     name = check_name(key, "key")
 
     def pick(state: State) -> npt.NDArray[np.int64]:
-        newest = state.catalog.by_key(namespace, str(name))
-        if newest is None:
+        values = state.catalog.values(namespace, str(name))
+        if not values:
             raise NotFound("no live memory has that key; nothing was forgotten")
-        return with_history(state, [newest])
+        return np.array(sorted(values), np.int64)
 
     return pick
 
@@ -159,18 +158,7 @@ def _by_keys(namespace: Namespace, keys: Any) -> Pick:
     names = check_keys(keys)
 
     def pick(state: State) -> npt.NDArray[np.int64]:
-        found = [state.catalog.by_key(namespace, name) for name in names]
-        return with_history(state, [newest for newest in found if newest is not None])
+        found = [state.catalog.values(namespace, name) for name in dict.fromkeys(names)]
+        return np.array(sorted(row for rows in found for row in rows), np.int64)
 
     return pick
-
-
-def with_history(state: State, newest: list[int]) -> npt.NDArray[np.int64]:
-    """The values of keys and what they superseded: an older value must not come back."""
-    values = walk(newest, partial(_superseded, state))
-    return np.array([o for o in sorted(values) if not state.is_erased(o)], np.int64)
-
-
-def _superseded(state: State, ordinal: int) -> list[int]:
-    edges = state.catalog.parents(ordinal)
-    return [old for kind, old in edges if kind is EdgeKind.SUPERSEDES and old is not None]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimir_core.errors import InvalidArgument
+from mimir_core.index.catalog_clocks import Clocks, NodeId
 from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow, FieldColumn
 from mimir_core.index.catalog_edges import Edges
 from mimir_core.index.catalog_tables import (
@@ -42,12 +43,18 @@ class Catalog:
     unless said otherwise; do not write to them, and do not keep them over a change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: NodeId | None = None) -> None:
+        """Starts empty.
+
+        Args:
+            node_id: Gives a row's whole id, asked where clocks and prefixes are equal; without it
+                such rows stay in the order stored.
+        """
         self._prefix: Column[np.uint64] = Column(np.uint64)
         self._size: Column[np.uint32] = Column(np.uint32)
         self._end: Column[np.int64] = Column(np.int64)
         self._time: Column[np.int64] = Column(np.int64)
-        self._lamport: Column[np.uint64] = Column(np.uint64)
+        self._clocks = Clocks(self._prefix, node_id)
         self._live: Column[np.bool_] = Column(np.bool_)
         self._namespace: Column[np.int32] = Column(np.int32)
         self._thread: Column[np.int32] = Column(np.int32)
@@ -70,10 +77,11 @@ class Catalog:
         """Appends memories.
 
         Raises:
-            InvalidArgument: before anything changes, if a parent's ordinal lies beyond the
-                catalog, or live memories of one thread differ in namespace or thread name.
+            InvalidArgument: before anything changes, if a parent does not lie before its child,
+                a clock contradicts the others, or live memories of one thread differ in namespace
+                or thread name.
         """
-        self._edges.check(columns)
+        self._clocks.check(columns, *self._edges.check(columns))
         live_threads = self._threads.check(columns)
         first = len(self)
         self._append_arrays(columns)
@@ -86,13 +94,18 @@ class Catalog:
             self._fields[name].extend(first, column.values, column.codes)
         self._follow(*self._edges.extend(columns))
 
+    def sort(self) -> None:
+        """Sorts what later changes look things up in, for a catalog that was filled at once."""
+        self._by_prefix.sort()
+        self._by_thread.sort()
+
     def _append_arrays(self, columns: CatalogColumns) -> None:
         last = int(self._end.view[-1]) if len(self) else 0
         self._end.append(last + np.cumsum(columns.gap + columns.size.astype(np.int64)))
         self._prefix.append(columns.prefix)
         self._size.append(columns.size)
         self._time.append(columns.time)
-        self._lamport.append(columns.lamport)
+        self._clocks.extend(columns)
         self._live.append(columns.erased == 0)
 
     def _append_keys(self, first: int, keys: Sequence[str | None]) -> None:
@@ -157,7 +170,7 @@ class Catalog:
             size=size,
             gap=(span - size).astype(np.uint32),
             time=self._time.view[start:stop].copy(),
-            lamport=self._lamport.view[start:stop].copy(),
+            lamport=self._clocks.column.view[start:stop].copy(),
             erased=(~self._live.view[start:stop]).astype(np.uint8),
             namespaces=self._namespaces.values,  # type: ignore[arg-type]  # used codes have values
             namespace_code=self._namespace.view[start:stop],
@@ -237,18 +250,43 @@ class Catalog:
         return self._by_prefix.positions(prefix)
 
     def by_key(self, namespace: Namespace, key: str) -> int | None:
-        """Returns the live memory of a key: of several, the last by (clock, prefix)."""
-        code = self._namespaces.code(namespace)
-        rows = () if code is None else self._keyed.rows(code, key)
-        return max(rows, key=self._clock, default=None)
+        """Returns the live memory of a key: of several, the last by (clock, node id)."""
+        return self._clocks.last(self.values(namespace, key))
 
     def sorted_keys(self, namespace: Namespace, prefix: str, last: int | None = None) -> list[str]:
         """Returns the live keys that begin with a prefix, by code points; the `last` of many."""
         code = self._namespaces.code(namespace)
         return [] if code is None else self._keyed.beginning(code, prefix, last)
 
-    def _clock(self, row: int) -> tuple[int, int]:
-        return int(self._lamport.view[row]), int(self._prefix.view[row])
+    def values(self, namespace: Namespace, key: str) -> Sequence[int]:
+        """Returns every live memory of a key: the value, kept history, and what came beside it."""
+        code = self._namespaces.code(namespace)
+        return () if code is None else self._keyed.rows(code, key)
+
+    def current(self, namespace: Namespace, key: str) -> list[int]:
+        """Returns the live memories of a key that no live one of it supersedes.
+
+        One, unless devices wrote apart; what it superseded, through erased ones too, is history.
+        """
+        rows = self.values(namespace, key)
+        if len(rows) < 2:
+            return list(rows)
+        clock = self._clocks.column.view.item
+        first = min(map(clock, rows))  # what is older than that leads to none of them
+        older: set[int] = set()
+        queue = list(rows)
+        while queue:
+            edges = self._edges.parents(queue.pop())
+            steps = [to for kind, to in edges if kind is EdgeKind.SUPERSEDES and to is not None]
+            fresh = {to for to in steps if clock(to) >= first} - older
+            queue += fresh
+            older |= fresh
+        return [row for row in rows if row not in older]
+
+    @property
+    def latest(self) -> int:
+        """The largest clock of any memory, 0 where there is none."""
+        return self._clocks.latest
 
     def namespaces(self) -> dict[Namespace, int]:
         """Returns the number of live memories of each namespace that has any."""
@@ -266,27 +304,21 @@ class Catalog:
         return [self._threads.ids[code] for code in self._threads.codes(namespace, name)]
 
     def thread_ordinals(self, namespace: Namespace, name: str) -> Ordinals:
-        """Returns the live memories of a thread by (clock, prefix), empty if there is none."""
+        """Returns the live memories of a thread by (clock, node id), empty if there is none."""
         members = self._members(namespace, name)
-        return self._by_clock(members[self._live.view[members]])
+        return self._clocks.sorted(members[self._live.view[members]])
 
     def heads(self, namespace: Namespace, name: str) -> Ordinals:
-        """Returns the members, erased ones included, that no member follows, by (clock, prefix).
+        """Returns the members, erased ones included, that no member follows, by (clock, node id).
 
         More than one is a fork; none means that the thread has no live memory.
         """
         members = self._members(namespace, name)
-        return self._by_clock(members[~self._followed.view[members]])
+        return self._clocks.sorted(members[~self._followed.view[members]])
 
     def _members(self, namespace: Namespace, name: str) -> Ordinals:
         codes = self._threads.codes(namespace, name)
         return np.concatenate([np.empty(0, np.int64), *map(self._by_thread.positions, codes)])
-
-    def _by_clock(self, rows: Ordinals) -> Ordinals:
-        lamport = self._lamport.view[rows]
-        if (lamport[1:] > lamport[:-1]).all():
-            return rows
-        return rows[np.lexsort((self._prefix.view[rows], lamport))]
 
     # Edges
 

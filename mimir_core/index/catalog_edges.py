@@ -37,12 +37,19 @@ class Edges:
         """The first row that follows each row, -1 none, int32 [n]."""
         return self._next.view
 
-    def check(self, columns: CatalogColumns) -> None:
-        """Raises InvalidArgument if a parent would lie beyond the rows."""
-        parents = columns.parent_ordinal
-        beyond = (parents >= len(self._previous) + len(columns)) & (parents != UNKNOWN_PARENT)
-        if beyond.any():
-            raise InvalidArgument("a parent's ordinal lies beyond the catalog")
+    def check(self, columns: CatalogColumns) -> tuple[Ordinals, Ordinals]:
+        """Returns child and parent of each edge to come whose parent is in this vault.
+
+        Raises InvalidArgument if a parent would not lie before its child.
+        """
+        counts = columns.parent_offsets[1:] - columns.parent_offsets[:-1]
+        inside = columns.parent_ordinal != UNKNOWN_PARENT
+        first = len(self._previous)
+        children = np.arange(first, first + len(columns)).repeat(counts)[inside]
+        parents = columns.parent_ordinal[inside].astype(np.int64)
+        if (parents >= children).any():
+            raise InvalidArgument("a parent comes after its child")
+        return children, parents
 
     def extend(self, columns: CatalogColumns) -> tuple[Ordinals, Ordinals]:
         """Appends the edges of rows; returns child and parent of each `follows` edge."""

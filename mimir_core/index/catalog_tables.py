@@ -19,13 +19,14 @@ Bools: TypeAlias = NDArray[np.bool_]
 Codes: TypeAlias = NDArray[np.int32]
 Ordinals: TypeAlias = NDArray[np.int64]
 
+_ROOM: Final = 64
 _FEW_CODES: Final = 6  # so many comparisons of a column cost less than one table lookup a row
 _SHORT_TAIL: Final = 1024
 _FEW_QUESTIONS: Final = 8
 
 
 class Column(Generic[S]):
-    """A one-dimensional array that appends in amortized constant time.
+    """A one-dimensional array that appends in amortized constant time, also after one long append.
 
     Attributes:
         view: The values so far; writing to it writes to the column.
@@ -55,7 +56,8 @@ class Column(Generic[S]):
 
     def _reserve(self, length: int) -> None:
         if length > len(self._data):
-            larger = np.empty(max(length, len(self._data) * 3 // 2), self._data.dtype)
+            room = max(length + length // 8 + _ROOM, len(self._data) * 3 // 2)
+            larger = np.empty(room, self._data.dtype)
             larger[: len(self.view)] = self.view
             self._data = larger
         self.view = self._data[:length]
@@ -77,14 +79,19 @@ class Lookup:
         """Returns where the column holds `value`, ascending."""
         column = self._column.view
         if len(column) - len(self._order) > max(_SHORT_TAIL, len(self._order) // 8):
-            self._order = np.argsort(column, kind="stable").astype(np.int32)
-            self._sorted = column[self._order]
+            self.sort()
         wanted = column.dtype.type(value)  # a bare int would compare uint64 as floats
         done = len(self._order)
         low = int(self._sorted.searchsorted(wanted, "left"))
         high = int(self._sorted.searchsorted(wanted, "right"))
         tail = np.flatnonzero(column[done:] == wanted) + done
         return np.concatenate([self._order[low:high], tail]).astype(np.int64)
+
+    def sort(self) -> None:
+        """Sorts all of the column now, so that the next lookup does not."""
+        column = self._column.view
+        self._order = np.argsort(column, kind="stable").astype(np.int32)
+        self._sorted = column[self._order]
 
 
 class Interned(Generic[T]):

@@ -27,6 +27,7 @@ ERASED = 0xFFFFFFFF
 """The owner of an erased row."""
 
 MAX_DIMENSION = 8_192
+_ROOM = 1_024
 _SLICE = 4_096  # rows dequantised at a time: 6 MB of float32 at 384 dimensions
 
 
@@ -249,17 +250,20 @@ class VectorColumn:
         named = owners[heads]
         missing = int(named.max(initial=0)) + 1 - len(self._first)
         if missing > 0:
-            room = np.full(max(missing, len(self._first)), -1, np.int64)
+            room = np.full(max(missing + _ROOM, len(self._first)), -1, np.int64)
             self._first = np.concatenate([self._first, room])
         if len(np.unique(named)) != len(named) or (self._first[named] >= 0).any():
             raise InvalidArgument("the rows of one owner are appended together")
         return heads
 
     def _grow(self, count: int) -> None:
-        """Double the capacity; untouched pages of the new arrays take no memory."""
+        """Double the capacity; untouched pages of the new arrays take no memory.
+
+        What is filled at once, as when a vault is opened, has room left: the next row moves none.
+        """
         if count <= len(self._scales):
             return
-        room = max(count, 2 * len(self._scales), 1_024)
+        room = max(count + count // 8 + _ROOM, 2 * len(self._scales))
         self._codes = _moved(self.codes, np.empty((room, self.dimension), np.int8))
         self._scales = _moved(self.scales, np.empty(room, np.float32))
         self._owners = _moved(self.owners, np.empty(room, np.uint32))

@@ -33,38 +33,52 @@ metadata = st.dictionaries(st.sampled_from(["p", "q", "r"]), values, max_size=3)
 
 
 @st.composite
-def rows(draw: st.DrawFn, known: int) -> CatalogRow:
-    """Draws the row with ordinal `known`; few distinct values, so that they meet."""
+def rows(draw: st.DrawFn, before: list[CatalogRow]) -> CatalogRow:
+    """Draws the row after those before it; few distinct values, so that they meet."""
+    known = len(before)
     ordinals = st.none() | st.integers(0, known - 1) if known else st.none()
     edges = st.lists(st.tuples(st.sampled_from(list(EdgeKind)), ordinals), max_size=3)
     thread, namespace, name = draw(
         st.sampled_from(THREADS) | st.tuples(st.none(), st.sampled_from(NAMESPACES), st.none())
     )
+    parents = draw(edges)
+    least = max((before[to].lamport for _, to in parents if to is not None), default=0)
     return CatalogRow(
         prefix=draw(st.sampled_from([0, 1, 1 << 53, (1 << 53) + 1, (1 << 64) - 1])),
         size=draw(st.integers(1, 1 << 20)),
-        lamport=draw(st.integers(1, 4)),
+        lamport=least + draw(st.integers(1, 3)),
         gap=draw(st.sampled_from([0, 0, 37])),
         time=draw(st.integers(-3, 3)),
         namespace=namespace if draw(st.integers(0, 5)) else None,
         key=draw(st.sampled_from([None, "k", "l"])),
         thread=thread,
         thread_name=name,
-        parents=draw(edges),
+        parents=parents,
         metadata=draw(metadata),
     )
 
 
-def batch(data: st.DataObject, known: int, most: int = 4) -> list[CatalogRow]:
-    return [data.draw(rows(known + i)) for i in range(data.draw(st.integers(0, most)))]
+def batch(data: st.DataObject, known: list[CatalogRow], most: int = 4) -> list[CatalogRow]:
+    fresh: list[CatalogRow] = []
+    for _ in range(data.draw(st.integers(0, most))):
+        fresh.append(data.draw(rows([*known, *fresh])))
+    return fresh
 
 
 def erased(row: CatalogRow) -> CatalogRow:
     return replace(row, **ERASED)
 
 
-def clock(oracle: list[CatalogRow], ordinal: int) -> tuple[int, int]:
-    return oracle[ordinal].lamport, oracle[ordinal].prefix
+def clock(oracle: list[CatalogRow], ordinal: int) -> tuple[int, bytes]:
+    """What orders memories: the clock, then the bytes of the id."""
+    return oracle[ordinal].lamport, oracle[ordinal].prefix.to_bytes(8, "little")
+
+
+def superseded(oracle: list[CatalogRow], ordinal: int) -> set[int]:
+    """Everything that a memory supersedes, directly or through others."""
+    edges = oracle[ordinal].parents
+    direct = {to for kind, to in edges if kind is EdgeKind.SUPERSEDES and to is not None}
+    return direct.union(*(superseded(oracle, to) for to in direct))
 
 
 def check_whole(catalog: Catalog, oracle: list[CatalogRow]) -> None:
@@ -102,6 +116,9 @@ def check_names(catalog: Catalog, oracle: list[CatalogRow], live: list[int]) -> 
         for key in ("k", "l", "none"):
             assert catalog.sorted_keys(namespace, key) == [key] * (key in keys)
             held = [i for i in live if (oracle[i].namespace, oracle[i].key) == (namespace, key)]
+            assert sorted(catalog.values(namespace, key)) == held
+            history = set().union(*(superseded(oracle, i) for i in held))
+            assert sorted(catalog.current(namespace, key)) == sorted({*held} - history)
             found = catalog.by_key(namespace, key)
             assert (found is None) == (not held)
             if found is not None:
@@ -178,7 +195,7 @@ def test_catalog_equals_a_list(data: st.DataObject) -> None:
     """Through any extends and erasures every answer and every slice equals a plain list's."""
     catalog, oracle = Catalog(), []
     for _ in range(data.draw(st.integers(1, 4))):
-        fresh = batch(data, len(oracle))
+        fresh = batch(data, oracle)
         catalog.extend(CatalogColumns.of(fresh))
         oracle += [row if row.namespace is not None else erased(row) for row in fresh]
         gone = data.draw(st.sets(st.integers(0, len(oracle) - 1), max_size=3)) if oracle else set()
@@ -194,7 +211,7 @@ def test_catalog_equals_a_list(data: st.DataObject) -> None:
 @given(st.data())
 def test_columns_cut_join_and_erase_like_rows(data: st.DataObject) -> None:
     """Cutting, joining and erasing columns equals laying out the rows so treated."""
-    known = batch(data, 0, 8)
+    known = batch(data, [], 8)
     columns = CatalogColumns.of(known)
     cut = data.draw(st.integers(0, len(known)))
     whole, joined = Catalog(), Catalog()
@@ -213,7 +230,7 @@ def test_columns_cut_join_and_erase_like_rows(data: st.DataObject) -> None:
 @given(st.data())
 def test_segments_rebuild_the_catalog(data: st.DataObject) -> None:
     """A catalog extended with another's columns, cut anywhere, gives the same columns."""
-    known = batch(data, 0, 8)
+    known = batch(data, [], 8)
     catalog = Catalog()
     catalog.extend(CatalogColumns.of(known))
     catalog.erase([i for i in range(len(known)) if data.draw(st.booleans())])
@@ -230,7 +247,7 @@ def test_columns_tell_types_apart() -> None:
     stored: list[Any] = [1, 1.0, True, 0.0, -0.0, "1", [1], [1.0], [True], None]
 
     def laid_out(values: list[Any]) -> CatalogColumns:
-        facts = enumerate({"f": value} for value in values)
+        facts = enumerate(({"f": value} for value in values), 1)
         return CatalogColumns.of([CatalogRow(i, 1, i, namespace=A, metadata=f) for i, f in facts])
 
     columns = laid_out(stored)
@@ -240,7 +257,7 @@ def test_columns_tell_types_apart() -> None:
 
 def secretive(ordinal: int) -> CatalogRow:
     return CatalogRow(
-        ordinal, 1, ordinal, time=1 << 40, namespace=(f"space{ordinal}",), key="secretkey",
+        ordinal, 1, ordinal + 1, time=1 << 40, namespace=(f"space{ordinal}",), key="secretkey",
         thread=bytes([ordinal]) * 16, thread_name="secretname",
         metadata={f"field{ordinal}": "secretvalue", "shared": f"value{ordinal}"},
     )  # fmt: skip
@@ -307,7 +324,7 @@ def test_namespaces_are_isolated() -> None:
         CatalogColumns.of(
             [
                 CatalogRow(
-                    i, 1, i, namespace=home, key="k", thread=bytes([i]) * 16, thread_name="chat"
+                    i, 1, i + 1, namespace=home, key="k", thread=bytes([i]) * 16, thread_name="chat"
                 )
                 for i, home in enumerate(homes)
             ]
@@ -335,7 +352,7 @@ def test_masks_belong_to_the_caller() -> None:
 
 def thread_row(ordinal: int, namespace: Namespace | None, name: str) -> CatalogRow:
     return CatalogRow(
-        ordinal, 1, ordinal, namespace=namespace, thread=b"t" * 16, thread_name=name, key="k"
+        ordinal, 1, ordinal + 1, namespace=namespace, thread=b"t" * 16, thread_name=name, key="k"
     )
 
 
@@ -384,11 +401,11 @@ def linked(lamport: int, prefix: int, thread: bytes, *follows: int) -> CatalogRo
 
 @pytest.mark.parametrize("size", [1, 9])
 def test_forks_merges_and_equal_clocks(size: int) -> None:
-    """The first of several edges is the chain, and equal clocks are ordered by prefix."""
+    """The first of several edges is the chain; equal clocks are ordered by the id's bytes."""
     one, two = b"1" * 16, b"2" * 16
     fork = [
-        linked(1, 5, one), linked(2, 9, one, 0), linked(2, 7, one, 0), linked(3, 1, one, 1, 2),
-        linked(4, 1, two, 3), linked(4, 0, one, 0),
+        linked(1, 5, one), linked(2, 0x0102, one, 0), linked(2, 0x0201, one, 0),
+        linked(3, 1, one, 1, 2), linked(4, 1, two, 3), linked(4, 0, one, 0),
     ]  # fmt: skip
     catalog = Catalog()
     for start in range(0, len(fork), size):
@@ -404,13 +421,58 @@ def test_forks_merges_and_equal_clocks(size: int) -> None:
     assert catalog.heads(A, "1").tolist() == [3, 5]
 
 
+def test_ids_order_what_their_first_bytes_do_not() -> None:
+    """Memories whose clocks and first 8 bytes agree are in the order of their whole ids."""
+    ids = [b"same 8 b" + last for last in (b"2", b"9", b"1")]
+    catalog = Catalog(lambda row: ids[row])
+    prefix = int.from_bytes(ids[0][:8], "little")
+    first = CatalogRow(prefix, 1, 1, namespace=A, thread=b"t" * 16, thread_name="chat", key="k")
+    catalog.extend(CatalogColumns.of([first] * 3))
+    assert catalog.by_key(A, "k") == 1
+    assert catalog.thread_ordinals(A, "chat").tolist() == [2, 0, 1]
+    assert catalog.heads(A, "chat").tolist() == [2, 0, 1]
+
+
+CONTRADICTIONS = {
+    "not above a parent's": [(1, None), (1, 0)],
+    "below a parent's": [(4, None), (1, 0)],
+    "far ahead": [(5, None), (6 + (1 << 32), None)],
+    "far ahead from the first": [(1 + (1 << 32), None)],
+    "at the end": [((1 << 64) - 1, None)],
+    "none": [(0, None)],
+    "its own parent": [(1, 0)],
+}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_clocks_that_contradict_each_other_are_refused(name: str, size: int) -> None:
+    """A clock not above a parent's, or far ahead of all before it, raises; nothing has changed."""
+    facts = [
+        CatalogRow(i, 1, lamport, namespace=A, parents=[] if to is None else [(kind, to)])
+        for kind in [EdgeKind.DERIVES]
+        for i, (lamport, to) in enumerate(CONTRADICTIONS[name])
+    ]
+    catalog = Catalog()
+    before = 0
+    with pytest.raises(InvalidArgument):  # noqa: PT012  # whichever batch has the last row
+        for start in range(0, len(facts), size):
+            before = len(catalog)
+            catalog.extend(CatalogColumns.of(facts[start : start + size]))
+    assert len(catalog) == before
+    whole = [CatalogRow(9, 1, 1 << 32, namespace=A), CatalogRow(8, 1, 1 << 33, namespace=None)]
+    catalog = Catalog()
+    catalog.extend(CatalogColumns.of(whole))
+    assert catalog.latest == 1 << 33
+
+
 def test_erasing_clears_the_arrays_made_for_filters() -> None:
     """Numbers and codes that a filter had laid out row by row are overwritten too."""
     catalog = Catalog()
     facts = [{"n": 41.5}, {"n": 42}]
     catalog.extend(
         CatalogColumns.of(
-            [CatalogRow(i, 1, i, namespace=A, metadata=fact) for i, fact in enumerate(facts)]
+            [CatalogRow(i, 1, i + 1, namespace=A, metadata=fact) for i, fact in enumerate(facts)]
         )
     )
     column = catalog.field("n")
@@ -433,9 +495,10 @@ def test_many_rows_use_the_sorted_lookup() -> None:
             CatalogColumns.of(
                 [
                     CatalogRow(
-                        int(prefixes[i]), 1, i, namespace=A, parents=[(EdgeKind.FOLLOWS, i // 2)]
+                        int(prefixes[i]), 1, i + 1, namespace=A, parents=follows[: min(i, 1)]
                     )
                     for i in part
+                    for follows in [[(EdgeKind.FOLLOWS, i // 2)]]
                 ]
             )
         )

@@ -67,7 +67,7 @@ def add(catalog: Catalog, rows: list[dict[str, Any]]) -> None:
     catalog.extend(
         CatalogColumns.of(
             [
-                CatalogRow(place, 1, place, namespace=("n",), metadata=row)
+                CatalogRow(place, 1, place + 1, namespace=("n",), metadata=row)
                 for place, row in enumerate(checked, first)
             ]
         )
