@@ -26,7 +26,8 @@ class Selection:
     def __init__(self, pick: Pick, *, cascade: bool) -> None:
         self._pick = pick
         self._cascade = cascade
-        self._ids: tuple[str, ...] = ()
+        self._ids: list[str] = []
+        self._unnamed = 0
         self._places: Counter[Namespace] = Counter()
 
     def __call__(self, state: State) -> npt.NDArray[np.int64]:
@@ -34,11 +35,12 @@ class Selection:
         if self._cascade:
             ordinals = with_derived(state, ordinals)
         chosen = ordinals.tolist()
-        self._ids = tuple(state.node_id(ordinal).hex() for ordinal in chosen)
+        self._ids = state.known_ids(ordinals)
+        self._unnamed = len(chosen) - len(self._ids)
         self._places = Counter(filter(None, map(state.catalog.namespace, chosen)))
         return ordinals
 
     def result(self, *, dry_run: bool, excerpts: Sequence[Excerpt] = ()) -> Forgotten:
         """What was erased, or would be."""
         shown = tuple(excerpts) if dry_run else ()
-        return Forgotten(self._ids, dry_run, dict(self._places), shown)
+        return Forgotten(tuple(self._ids), dry_run, dict(self._places), self._unnamed, shown)

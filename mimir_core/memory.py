@@ -45,7 +45,7 @@ from mimir_core.tracebacks import LocalsCleared
 from mimir_core.types import Namespace, check_namespace
 from mimir_core.vault.state import State
 from mimir_core.vault.vault import Vault
-from mimir_core.vault.verify import verify_blocks, verify_nodes
+from mimir_core.vault.verify import verify
 from mimir_core.vault.write import NewMemory
 
 Progress = Callable[[int, int], None]
@@ -341,7 +341,6 @@ class Mimir(Lookup):
         Raises:
             InvalidArgument: nothing selects anything, or an id is given twice.
             NotFound: an id or key is unknown; nothing was erased.
-            VectorsLost: a vector to be erased lies in a block damaged since; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         search = None
@@ -373,11 +372,14 @@ class Mimir(Lookup):
     # Keeping
 
     def verify(self, progress: Progress | None = None) -> Report:
-        """Authenticates every block and checks every memory against its id, key and parents."""
-        with self._vault.view() as state:
-            problems = verify_blocks(state.container, progress)
-            problems += verify_nodes(state, progress)
-            return Report(state.root.blocks, state.root.nodes, tuple(problems))
+        """Authenticates every block and checks every memory against its id, key and parents.
+
+        Others read and write meanwhile: it takes a few milliseconds at a time, and checks each
+        block and memory against the newest state when its turn comes. What was there from
+        beginning to end has been checked.
+        """
+        found = verify(self._vault, progress)
+        return Report(found.blocks, found.nodes, tuple(found.problems))
 
     def checkpoint(self, progress: Progress | None = None) -> None:
         """Writes the views, so that the next open is fast; `close` does so too.

@@ -198,18 +198,20 @@ class Forgotten(_Opened):
         ids: The ids of the memories.
         dry_run: Whether nothing was erased yet.
         namespaces: How many of them lie in which namespace.
+        unnamed: How many beside `ids` have damaged records, so that their ids are unknown.
         excerpts: Of a dry run by `mentions`, pieces of a few of each namespace, 100 at most.
     """
 
     ids: tuple[str, ...]
     dry_run: bool
     namespaces: Mapping[Namespace, int] = field(default_factory=dict)
+    unnamed: int = 0
     excerpts: tuple[Excerpt, ...] = ()
 
     @property
     def count(self) -> int:
         """How many memories."""
-        return len(self.ids)
+        return len(self.ids) + self.unnamed
 
     def __repr__(self) -> str:
         how = "would forget" if self.dry_run else "forgot"

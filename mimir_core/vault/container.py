@@ -6,31 +6,25 @@ turns a set of changed blocks into one commit. It knows nothing of memories.
 
 from __future__ import annotations
 
-import secrets
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 
 from mimir_core.crypto.aead import TAG_SIZE, OpenFailed
-from mimir_core.crypto.blocks import CONTENT_SIZE, BlockCipher
+from mimir_core.crypto.blocks import BlockCipher
 from mimir_core.crypto.keys import VaultKeys
-from mimir_core.errors import LimitExceeded, VaultDamaged
+from mimir_core.errors import VaultDamaged
 from mimir_core.storage import BlockStore
-from mimir_core.vault.layout import (
-    GROWTH,
-    MAP_ENTRIES,
-    MAP_ENTRY,
-    MAX_MAP_PAGES,
-    MapPage,
-    Root,
-    Stream,
-)
+from mimir_core.vault.change import Address, Change, FreeBlocks, addresses, grown
+from mimir_core.vault.layout import GROWTH, MAP_ENTRIES, MAP_ENTRY, MapPage, Root, Stream
 
-Address = tuple[int, int]
+__all__ = ["Address", "Container"]
+
 _ROOT_BLOCK = 0
+_NO_PAGE = np.zeros(MAP_ENTRIES, MAP_ENTRY)
 _CACHED_BLOCKS = 2_048  # 33 MB, the log of some 100,000 chat turns
 
 
@@ -48,7 +42,7 @@ class Container:
         self.root = Root(bytes(32), 0, bytes(8))
         self._map = np.zeros(0, MAP_ENTRY)
         self._numbers: dict[Address, int] = {}
-        self._free: list[int] = []
+        self._free = FreeBlocks()
         self._cache: dict[Address, bytes] = {}
 
     @classmethod
@@ -83,17 +77,13 @@ class Container:
         if tag == self.tag:
             return set()
         root = self._read_root(tag)
-        entries = np.zeros(len(root.pages) * MAP_ENTRIES, MAP_ENTRY)
-        known = min(len(self._map), len(entries))
-        entries[:known] = self._map[:known]
+        pages = dict.fromkeys(range(len(root.pages), len(self.root.pages)), _NO_PAGE)
         for number, page in enumerate(root.pages):
             if number >= len(self.root.pages) or page != self.root.pages[number]:
-                at = number * MAP_ENTRIES
-                entries[at : at + MAP_ENTRIES] = self._read_page(number, page)
-        changed = self._changed(entries)
+                pages[number] = self._read_page(number, page)
+        changed = self._adopt_pages(root, pages)
         self._drop_cached(changed)
-        self.tag, self.root, self._map = tag, root, entries
-        self._index()
+        self.tag, self.root = tag, root
         return changed
 
     def read(self, stream: int, index: int) -> bytes:
@@ -161,7 +151,7 @@ class Container:
             puts: New content by address.
             drops: Addresses whose blocks become free.
         """
-        change = _Change(self._map, self.root.blocks, self._free, self._cipher)
+        change = Change(self._map, self.root.blocks, self._free, self._cipher)
         for address in drops:
             change.release(self._numbers[address])
         change.reserve(sum(address not in self._numbers for address in puts))
@@ -180,20 +170,58 @@ class Container:
         sealed = self._cipher.seal(_ROOT_BLOCK, Stream.ROOT, 0, root.encode())
         change.writes[_ROOT_BLOCK] = sealed
         self._store.commit(change.writes, expected_root_tag=self.tag, preamble=preamble)
-        self.tag, self.root, self._map = sealed[-TAG_SIZE:], root, change.map
+        self.tag, self.root = sealed[-TAG_SIZE:], root
         self._adopt(change, puts, drops)
 
     # Internals
 
     def _adopt(
-        self, change: _Change, puts: Iterable[Address], drops: Iterable[Address]
+        self, change: Change, puts: Iterable[Address], drops: Iterable[Address]
     ) -> None:
+        """Takes over what a commit changed, and nothing else is touched."""
         for address in drops:
             self._numbers.pop(address, None)
         self._drop_cached((*puts, *drops))
-        self._free = change.free
-        for number, address in change.taken.items():
-            self._numbers[address] = number
+        self._map = grown(self._map, len(self.root.pages))
+        for number, entry in change.entries.items():
+            self._map[number] = entry
+            if int(entry[1]) == Stream.FREE:
+                self._free.add(number)
+            else:
+                self._free.discard(number)
+                self._numbers[int(entry[1]), int(entry[2])] = number
+
+    def _adopt_pages(self, root: Root, pages: dict[int, np.ndarray]) -> set[Address]:
+        """Takes over map pages that others wrote; returns the addresses whose blocks changed."""
+        changed: set[Address] = set()
+        self._map = grown(self._map, max(len(root.pages), len(self.root.pages)))
+        for page, fresh in pages.items():
+            held = self._map[page * MAP_ENTRIES : (page + 1) * MAP_ENTRIES]
+            words = MAP_ENTRY.itemsize // 8
+            differs = held.view(np.uint64) != fresh.view(np.uint64)
+            places = np.flatnonzero(differs.reshape(-1, words).any(axis=1))
+            changed |= self._patch(page * MAP_ENTRIES + places, held[places], fresh[places])
+            held[places] = fresh[places]
+        for number in range(root.blocks, self.root.blocks):  # an older, shorter vault was put back
+            self._free.discard(number)
+        self._map = grown(self._map, len(root.pages))
+        return changed
+
+    def _patch(
+        self, numbers: np.ndarray, before: np.ndarray, after: np.ndarray
+    ) -> set[Address]:
+        """Moves blocks from their old addresses to new ones; returns both."""
+        old, new = list(addresses(before)), list(addresses(after))
+        for number, address in zip(numbers.tolist(), old, strict=True):
+            if self._numbers.get(address) == number:
+                del self._numbers[address]
+        for number, address in zip(numbers.tolist(), new, strict=True):
+            if address[0] == Stream.FREE:
+                self._free.add(number)
+            else:
+                self._free.discard(number)
+                self._numbers[address] = number
+        return {*old, *new}
 
     def _drop_cached(self, addresses: Iterable[Address]) -> None:
         """Lets go of blocks that a commit replaced: what is cached is what the map pins."""
@@ -221,23 +249,6 @@ class Container:
             raise VaultDamaged("a map block is not authentic") from error
         return np.frombuffer(content, MAP_ENTRY)
 
-    def _changed(self, entries: np.ndarray) -> set[Address]:
-        before = np.zeros(len(entries), MAP_ENTRY)
-        known = min(len(self._map), len(entries))
-        before[:known] = self._map[:known]
-        words = MAP_ENTRY.itemsize // 8
-        differs = before.view(np.uint64) != entries.view(np.uint64)
-        numbers = np.flatnonzero(differs.reshape(-1, words).any(axis=1))
-        return set(_addresses(before[numbers])) | set(_addresses(entries[numbers]))
-
-    def _index(self) -> None:
-        count = self.root.blocks
-        # A plain number: NumPy asks an enum for attributes, and drops what a signal raises there.
-        used = self._map["stream"][:count] != int(Stream.FREE)
-        addresses = _addresses(self._map[:count][used])
-        self._numbers = dict(zip(addresses, np.flatnonzero(used).tolist(), strict=True))
-        self._free = np.flatnonzero(~used).tolist()
-
     def _number(self, stream: int, index: int) -> int:
         try:
             return self._numbers[stream, index]
@@ -254,77 +265,3 @@ class Container:
             )
         except OpenFailed:
             raise VaultDamaged(f"block {number} is not authentic") from None
-
-
-def _addresses(entries: np.ndarray) -> Iterator[Address]:
-    return zip(entries["stream"].tolist(), entries["index"].tolist(), strict=True)
-
-
-class _Change:
-    """The blocks one commit writes, staged beside the map they replace."""
-
-    def __init__(
-        self, entries: np.ndarray, count: int, free: list[int], cipher: BlockCipher
-    ) -> None:
-        self.map = entries.copy()
-        self.count = count
-        self.free = list(free)
-        self.writes: dict[int, bytes] = {}
-        self.taken: dict[int, Address] = {}
-        self._cipher = cipher
-
-    def reserve(self, blocks: int) -> None:
-        """Grows the file, if need be, so that `blocks` and the map pages for them are free."""
-        while len(self.free) < blocks + 1 + blocks // MAP_ENTRIES:
-            self._grow(max(GROWTH, self.count // 16, blocks - len(self.free)))
-
-    def take(self) -> int:
-        """A free block drawn at random, so that block numbers do not show the order of writes."""
-        at = secrets.randbelow(len(self.free))
-        self.free[at], self.free[-1] = self.free[-1], self.free[at]
-        return self.free.pop()
-
-    def put(self, number: int, stream: int, index: int, content: bytes) -> None:
-        if len(content) > CONTENT_SIZE:
-            raise LimitExceeded("content larger than a block")
-        sealed = self._cipher.seal(number, stream, index, content)
-        self.writes[number] = sealed
-        self.map[number] = (np.void(sealed[-TAG_SIZE:]), stream, index)
-        self.taken[number] = (stream, index)
-
-    def release(self, number: int) -> None:
-        self.put(number, Stream.FREE, 0, b"")
-        del self.taken[number]
-        self.free.append(number)
-
-    def seal_pages(self, pages: tuple[MapPage, ...]) -> tuple[MapPage, ...]:
-        """Seals each map page that describes a written block; new pages take a free block."""
-        result = list(pages)
-        while len(result) * MAP_ENTRIES < self.count:
-            number = self.take()
-            self.map[number] = (np.void(bytes(TAG_SIZE)), Stream.MAP, len(result))
-            self.taken[number] = (Stream.MAP, len(result))
-            self.writes.pop(number, None)
-            result.append(MapPage(number, b""))
-        dirty = {number // MAP_ENTRIES for number in self.writes}
-        dirty |= {page.number // MAP_ENTRIES for page in result if not page.tag}
-        dirty |= {number for number, page in enumerate(result) if not page.tag}
-        for number in dirty:
-            at = number * MAP_ENTRIES
-            content = self.map[at : at + MAP_ENTRIES].tobytes()
-            block = result[number].number
-            sealed = self._cipher.seal(block, Stream.MAP, number, content)
-            self.writes[block] = sealed
-            result[number] = MapPage(block, sealed[-TAG_SIZE:])
-        return tuple(result)
-
-    def _grow(self, blocks: int) -> None:
-        first, self.count = self.count, self.count + blocks
-        pages = -(-self.count // MAP_ENTRIES)
-        if pages > MAX_MAP_PAGES:
-            raise LimitExceeded("the vault has reached its largest size")
-        entries = np.zeros(pages * MAP_ENTRIES, MAP_ENTRY)
-        entries[: len(self.map)] = self.map
-        self.map = entries
-        for number in range(first, self.count):
-            self.release(number)

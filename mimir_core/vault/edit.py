@@ -14,6 +14,9 @@ from mimir_core.vault.layout import KEY_ENTRIES, Root, Stream, vector_rows
 
 _LENGTH = struct.Struct("<I")
 ERASED_OWNER = 0xFFFFFFFF
+LOST_OWNER = 0xFFFFFFFE
+"""Stands where a damaged block was overwritten by a forget: a node that no vault has, so that all
+readers report the block until its vectors are there again (FORMAT.md, section 9)."""
 
 
 class Edit:
@@ -34,6 +37,10 @@ class Edit:
         if len(block) < offset + len(data):
             block.extend(bytes(offset + len(data) - len(block)))
         block[offset : offset + len(data)] = data
+
+    def start(self, stream: int, index: int, content: bytes) -> None:
+        """Starts a block, unless it is changed already, from what it holds, without reading it."""
+        self._blocks.setdefault((stream, index), bytearray(content))
 
     def replace(self, stream: int, index: int) -> None:
         """Starts a block afresh, without reading what it held."""

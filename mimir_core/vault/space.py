@@ -15,7 +15,8 @@ from mimir_core.index.columns import ERASED, VectorColumn
 from mimir_core.index.graph import GraphState
 from mimir_core.index.vectors import VectorView
 from mimir_core.vault.container import Address, Container
-from mimir_core.vault.layout import Space, Stream, vector_rows
+from mimir_core.vault.edit import LOST_OWNER
+from mimir_core.vault.layout import MAX_VECTORS, Space, Stream, vector_rows
 
 Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
@@ -64,16 +65,22 @@ class SpaceState:
 
     def reread(self, container: Container, space: Space, live: Mask) -> SpaceState:
         """The space read anew if a lost block opens now; else itself, with all that do not open."""
-        unreadable = set()
-        for index in range(-(-space.rows // vector_rows(self.dimension))):
-            try:
-                self._read(container, index)
-            except VaultDamaged:
-                unreadable.add(index)
+        blocks = range(-(-space.rows // vector_rows(self.dimension)))
+        unreadable = set(self.unreadable(container, blocks))
         if not unreadable.issuperset(self.lost_blocks):
             return self.anew(container, space, live)
         self.lost_blocks = sorted(unreadable)
         return self
+
+    def unreadable(self, container: Container, indexes: Iterable[int]) -> list[int]:
+        """Which of these vector blocks cannot be read now, ascending."""
+        found = []
+        for index in sorted(indexes):
+            try:
+                self._read(container, index)
+            except VaultDamaged:
+                found.append(index)
+        return found
 
     def erase(self, ordinals: Rows) -> None:
         """Takes the rows of these nodes out of column and index."""
@@ -98,7 +105,7 @@ class SpaceState:
             with suppress(VaultDamaged):
                 _, _, owners = self._read(container, index)
                 known = owners[: len(self.column) - index * len(owners)]
-                doomed = (known != ERASED) & ~_among(known, staying)
+                doomed = (known < LOST_OWNER) & ~_among(known, staying)
                 found.append(index * len(owners) + np.flatnonzero(doomed))
         return np.concatenate(found)
 
@@ -161,7 +168,7 @@ class SpaceState:
         return codes, scales, owners
 
     def _strays(self, owners: Owners, live: Mask) -> Rows:
-        """Which rows nobody may own: their memory is gone, or has others before them.
+        """Which rows nobody may own: their memory is gone, has others before them, or too many.
 
         Args:
             owners: Of rows that follow the column's last.
@@ -171,9 +178,10 @@ class SpaceState:
         heads = np.flatnonzero(begins & _among(owners, live))
         heads = heads[np.unique(owners[heads], return_index=True)[1]]
         heads = heads[self.column.first_rows(owners[heads].astype(np.int64)) < 0]
+        run = np.cumsum(begins) - 1
+        heads = heads[np.bincount(run)[run[heads]] <= MAX_VECTORS]
         proper = np.zeros(len(owners), np.bool_)
         proper[heads] = True
-        run = np.cumsum(begins) - 1
         return np.flatnonzero((owners != ERASED) & ~proper[begins][run])
 
     def _found(self, container: Container, index: int) -> VectorRows:

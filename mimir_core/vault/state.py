@@ -6,9 +6,8 @@ the state another process committed. It opens records and never writes.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -17,25 +16,27 @@ from mimir_core.crypto.blocks import CONTENT_SIZE
 from mimir_core.dag import (
     ErasureRecord,
     NodeRecord,
+    open_erased_link,
     open_link,
     open_metadata,
     open_payload,
     read_records,
 )
-from mimir_core.dag.node import Link, Metadata
+from mimir_core.dag.record import HEAD_SIZE, read_uid
 from mimir_core.errors import InvalidArgument, VaultDamaged
 from mimir_core.index.catalog import Catalog, Described
-from mimir_core.index.catalog_columns import CatalogColumns, CatalogRow
+from mimir_core.index.catalog_columns import CatalogColumns
 from mimir_core.index.lexical import LexicalIndex
 from mimir_core.index.speech import spoken_terms
 from mimir_core.index.terms import TermColumns
 from mimir_core.vault.container import Address, Container
 from mimir_core.vault.edit import read_blob
+from mimir_core.vault.keybook import Keybook
 from mimir_core.vault.layout import KEY_ENTRIES, Root, Stream
+from mimir_core.vault.new_nodes import NewNode, columns_of, id_prefix
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, decode_segment
 from mimir_core.vault.space import SpaceState, VectorRows
 
-_PREFIX = struct.Struct("<Q")
 _MANY_FIELDS = 16
 _KEPT_IDS = 4_096
 
@@ -46,29 +47,6 @@ def _blocks_of(offset: int, size: int) -> tuple[range, int]:
     return range(first, -(-(offset + size) // CONTENT_SIZE)), start
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class NewNode:
-    """A node on its way into the views. Metadata and terms are empty where it is erased."""
-
-    id: bytes
-    offset: int
-    size: int
-    link: Link
-    metadata: Metadata | None
-    terms: list[str]
-
-    @property
-    def prefix(self) -> int:
-        """The first 8 bytes of the id, as the catalog holds them."""
-        return id_prefix(self.id)
-
-
-def id_prefix(node_id: bytes) -> int:
-    """The first 8 bytes of a node id as the catalog holds them."""
-    prefix: int = _PREFIX.unpack_from(node_id)[0]
-    return prefix
-
-
 class State:
     """The views of one committed state. Not thread-safe: the vault's lock guards it."""
 
@@ -77,13 +55,16 @@ class State:
         self._clear()
 
     def _clear(self) -> None:
-        self.keybook = bytearray()
-        self.catalog = Catalog()
+        self.keybook = Keybook()
+        self.catalog = Catalog(self.node_id)
         self.lexical = LexicalIndex()
         self.spaces: list[SpaceState] = []
         self._ids: dict[int, bytes] = {}
         self.root = self.container.root
-        self._log_end = b""
+        self.log_end: bytes | None = b""
+        """What the log's last block holds; None if it is damaged."""
+        self.history = object()
+        """Another one whenever everything is loaded anew, which an older vault put back causes."""
         self.valid_segments = 0
         """Nodes whose segments are intact; fewer than the root says after damage."""
 
@@ -100,9 +81,12 @@ class State:
         self.root = self.container.root
         self._load_keybook(range(-(-self.root.nodes // KEY_ENTRIES)))
         self._load_segments()
-        self._replay(self._end_of_catalog())
+        if not self._all_in_segments():  # else the log's end need not even be readable
+            self._replay(self._end_of_catalog())
         self._read_log_end()
         self._follow_spaces()
+        self._check_clock()
+        self.catalog.sort()
 
     def follow(self) -> bool:
         """Applies what other processes committed; returns whether old pages may need scrubbing.
@@ -124,6 +108,7 @@ class State:
         self._replay(old.log_size)
         self._read_log_end()
         self._follow_spaces(changed)
+        self._check_clock()
         if self.root.covered != old.covered:
             self.valid_segments = self.root.covered
         return (old.erased, old.preamble_digest) != (self.root.erased, self.root.preamble_digest)
@@ -147,10 +132,10 @@ class State:
             log_end: What the log's last block holds, if it grew.
         """
         self.root = self.container.root
-        self._log_end = self._log_end if log_end is None else log_end
-        self.keybook += keys
+        self.log_end = self.log_end if log_end is None else log_end
+        self.keybook.append(keys)
         for ordinal, entry in erased.items():
-            self.keybook[32 * ordinal : 32 * ordinal + 32] = entry
+            self.keybook.set(ordinal, entry)
         self._apply(nodes, erased)
         self._add_spaces()
         for number, (codes, scales, owners) in rows.items():
@@ -165,7 +150,19 @@ class State:
 
     def entry(self, ordinal: int) -> bytes:
         """A node's keybook entry."""
-        return bytes(self.keybook[32 * ordinal : 32 * ordinal + 32])
+        return self.keybook.entry(ordinal)
+
+    def uid(self, ordinal: int) -> bytes:
+        """The uid in a node's record, 16 bytes, whether the rest of it can be read or not.
+
+        Raises:
+            VaultDamaged: if its head cannot be read.
+        """
+        offset, size = self.catalog.span(ordinal)
+        try:
+            return read_uid(self._across_blocks(offset, HEAD_SIZE), size)
+        except ValueError as error:
+            raise VaultDamaged("the log does not hold the record it should") from error
 
     def record(self, ordinal: int) -> NodeRecord:
         """A node's record from the log. Raises VaultDamaged."""
@@ -196,17 +193,38 @@ class State:
         """A node's id, 32 bytes, from its record; the last few thousand are remembered."""
         found = self._ids.get(ordinal)
         if found is None:
-            if len(self._ids) >= _KEPT_IDS:
-                self._ids.clear()
-            found = self._ids[ordinal] = (record or self.record(ordinal)).id
+            found = (record or self.record(ordinal)).id
+            self.note_id(ordinal, found)
         return found
 
+    def note_id(self, ordinal: int, node_id: bytes) -> None:
+        """Remembers a node's id, which was made from its record."""
+        if len(self._ids) >= _KEPT_IDS:
+            self._ids.clear()
+        self._ids[ordinal] = node_id
+
     def find(self, node_id: bytes) -> int | None:
-        """The ordinal of the node with that id, erased or not; None if there is none."""
-        for ordinal in self.catalog.find(id_prefix(node_id)):
-            if self.node_id(int(ordinal)) == node_id:
-                return int(ordinal)
-        return None
+        """The ordinal of the node with that id, erased or not; None if there is none.
+
+        A node whose record is damaged is known by the 8 bytes that the catalog holds, so that it
+        can be forgotten.
+        """
+        damaged = None
+        for ordinal in self.catalog.find(id_prefix(node_id)).tolist():
+            try:
+                if self.node_id(ordinal) == node_id:
+                    return int(ordinal)
+            except VaultDamaged:
+                damaged = ordinal
+        return damaged
+
+    def known_ids(self, ordinals: Iterable[int]) -> list[str]:
+        """The ids, in hex, of those nodes whose records can be read."""
+        found = []
+        for ordinal in ordinals:
+            with suppress(VaultDamaged):
+                found.append(self.node_id(int(ordinal)).hex())
+        return found
 
     def is_erased(self, ordinal: int) -> bool:
         """Whether the node was forgotten or superseded without history."""
@@ -218,7 +236,7 @@ class State:
 
     def wipe(self) -> None:
         """Overwrites the node secrets in memory, as far as Python lets us."""
-        self.keybook[:] = bytes(len(self.keybook))
+        self.keybook.wipe()
 
     def read_log(self, offset: int, size: int) -> bytes:
         """A piece of the log. Raises VaultDamaged if it is not all there."""
@@ -237,8 +255,9 @@ class State:
         return b"".join(blocks)[start : start + size]
 
     def _load_keybook(self, indexes: Iterable[int]) -> None:
-        self.keybook += b"".join(self.container.read_many(Stream.KEYBOOK, indexes))
-        if len(self.keybook) != 32 * self.root.nodes:
+        for index, content in enumerate(self.container.read_many(Stream.KEYBOOK, indexes)):
+            self.keybook.put(index, content)
+        if len(self.keybook) != self.root.nodes:
             raise VaultDamaged("the keybook is shorter than the root says")
 
     def _continues(self, old: Root, changed: set[Address]) -> bool:
@@ -250,19 +269,28 @@ class State:
             return False
         if (Stream.LOG, last) not in changed:
             return True
-        return self.container.read(Stream.LOG, last).startswith(self._log_end)
+        if self.log_end is None:
+            return False
+        return self.container.read(Stream.LOG, last).startswith(self.log_end)
 
     def _read_log_end(self) -> None:
-        size = self.root.log_size
-        self._log_end = self.container.read(Stream.LOG, (size - 1) // CONTENT_SIZE) if size else b""
+        self.log_end, size = b"", self.root.log_size
+        try:
+            if size:
+                self.log_end = self.container.read(Stream.LOG, (size - 1) // CONTENT_SIZE)
+        except VaultDamaged:
+            self.log_end = None
 
     def _follow_keybook(self, changed: set[Address]) -> None:
         indexes = sorted(index for stream, index in changed if stream == Stream.KEYBOOK)
         for index, content in zip(
             indexes, self.container.read_many(Stream.KEYBOOK, indexes), strict=True
         ):
-            at = 32 * KEY_ENTRIES * index
-            self.keybook[at : at + len(content)] = content
+            self.keybook.put(index, content)
+
+    def _check_clock(self) -> None:
+        if self.root.lamport < self.catalog.latest:
+            raise VaultDamaged("a memory's clock is ahead of the vault's")
 
     def _add_spaces(self) -> None:
         for number in range(len(self.spaces), len(self.root.spaces)):
@@ -288,6 +316,10 @@ class State:
             self.lexical.add(first, terms)
             self.lexical.remove((first + np.flatnonzero(catalog.erased)).tolist())
             self.valid_segments = first + expected
+
+    def _all_in_segments(self) -> bool:
+        erased = int(np.count_nonzero(~self.catalog.live))
+        return (len(self.catalog), erased) == (self.root.nodes, self.root.erased)
 
     def _segment(self, number: int) -> tuple[CatalogColumns, TermColumns]:
         at = number * SEGMENT_PARTS
@@ -325,7 +357,7 @@ class State:
         if nodes:
             first = len(self.catalog)
             try:
-                self.catalog.extend(self._columns(nodes))
+                self.catalog.extend(columns_of(nodes, first, self._end_of_catalog(), self._parent))
             except InvalidArgument as error:
                 raise VaultDamaged("the log holds memories that contradict each other") from error
             self.lexical.add(first, TermColumns.of([node.terms for node in nodes]))
@@ -335,46 +367,19 @@ class State:
         self, ordinal: int, offset: int, size: int, record: NodeRecord, *, erased: bool
     ) -> NewNode:
         entry = self.entry(ordinal)
-        link = open_link(record, entry, erased=erased)
         if erased:
+            link = open_erased_link(record, entry)
             return NewNode(record.id, offset, size, link, None, [])
+        link = open_link(record, entry, erased=False)
         content = open_payload(record, entry).content
         metadata = open_metadata(record, entry)
         terms = spoken_terms(content, metadata.fields) if isinstance(content, str) else []
         return NewNode(record.id, offset, size, link, metadata, terms)
 
-    def _columns(self, nodes: list[NewNode]) -> CatalogColumns:
-        first = len(self.catalog)
-        batch = {node.prefix: first + number for number, node in enumerate(nodes)}
-        rows, end = [], self._end_of_catalog()
-        for node in nodes:
-            rows.append(self._row(node, node.offset - end, batch))
-            end = node.offset + node.size
-        return CatalogColumns.of(rows)
-
-    def _row(self, node: NewNode, gap: int, batch: dict[int, int]) -> CatalogRow:
-        link, metadata = node.link, node.metadata
-        parents = [(parent.kind, self._parent(parent.id, batch)) for parent in link.parents]
-        return CatalogRow(
-            prefix=node.prefix,
-            size=node.size,
-            lamport=link.lamport,
-            gap=gap,
-            time=metadata.time if metadata else 0,
-            namespace=metadata.namespace if metadata else None,
-            key=metadata.key if metadata else None,
-            thread=link.thread,
-            thread_name=metadata.thread_name if metadata else None,
-            parents=parents,
-            metadata=metadata.fields if metadata else {},
-        )
-
-    def _parent(self, node_id: bytes, batch: dict[int, int]) -> int | None:
-        prefix = id_prefix(node_id)
-        if prefix in batch:
-            return batch[prefix]
-        found = self.catalog.find(prefix)
-        return int(found[0]) if len(found) else None
+    def _parent(self, node_id: bytes) -> int | None:
+        """A parent's ordinal; by the start of its id, unless several nodes have that."""
+        found = self.catalog.find(id_prefix(node_id))
+        return int(found[0]) if len(found) == 1 else self.find(node_id)
 
     def _erase_views(self, erased: Iterable[int]) -> None:
         gone = sorted(erased)

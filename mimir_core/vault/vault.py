@@ -158,6 +158,8 @@ class Vault:
             self._state, self._scrub_owed = state, owed
             raise
         state.adopt(staged.nodes, staged.keys, staged.erased, staged.rows, edit.log_end)
+        if staged.segments is not None:
+            state.valid_segments = staged.segments
         self._state = state
 
     # Changing
@@ -193,7 +195,6 @@ class Vault:
         """Erases the nodes that `select` names in the newest state; returns how many.
 
         Raises:
-            VectorsLost: a vector to be erased lies in a block damaged since; nothing was erased.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         self._settle()

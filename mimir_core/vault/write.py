@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mimir_core.crypto import nodes as node_crypto
+from mimir_core.crypto.blocks import CONTENT_SIZE
 from mimir_core.dag import (
     Draft,
     ErasureRecord,
@@ -25,11 +26,20 @@ from mimir_core.dag import (
 from mimir_core.dag.node import THREAD_SIZE
 from mimir_core.errors import DuplicateKey, LimitExceeded, NotFound, VaultDamaged, VectorsLost
 from mimir_core.types import EdgeKind, Namespace
-from mimir_core.vault.edit import Edit, with_length
-from mimir_core.vault.layout import MAX_SPACES, NO_KEY, Root, Space, Stream, vector_rows
+from mimir_core.vault.edit import ERASED_OWNER, LOST_OWNER, Edit, with_length
+from mimir_core.vault.layout import (
+    KEY_ENTRIES,
+    MAX_SPACES,
+    NO_KEY,
+    Root,
+    Space,
+    Stream,
+    vector_rows,
+)
+from mimir_core.vault.new_nodes import NewNode
 from mimir_core.vault.segment import SEGMENT_NODES, SEGMENT_PARTS, encode_segment
 from mimir_core.vault.space import SpaceState, VectorRows, check_model
-from mimir_core.vault.state import NewNode, State
+from mimir_core.vault.state import State
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,6 +79,8 @@ class Staged:
     """Keybook entries from now on, by the ordinals of the nodes that are erased."""
     rows: dict[int, VectorRows] = field(default_factory=dict)
     """New vector rows, by the number of their space."""
+    segments: int | None = None
+    """Nodes whose segments are intact from now on, where damaged ones are replaced."""
 
     @property
     def keys(self) -> bytes:
@@ -136,12 +148,10 @@ class Placer:
         if place in self._keys:
             raise DuplicateKey("two memories of one batch have the same namespace and key")
         self._keys.add(place)
-        older = self._state.catalog.by_key(*place)
-        if older is None:
-            return []
+        older = self._state.catalog.current(*place)
         if not memory.keep_history:
-            self.superseded.add(older)
-        return [Parent(EdgeKind.SUPERSEDES, self._state.node_id(older))]
+            self.superseded.update(older)
+        return [Parent(EdgeKind.SUPERSEDES, self._state.node_id(row)) for row in older]
 
     def _known(self, node_id: bytes) -> bytes:
         ordinal = self._state.find(node_id)
@@ -167,7 +177,7 @@ def stage_append(
     offset = state.root.log_size
     for memory in memories:
         sealed, link, metadata = placer.seal(memory)
-        edit.set_key(state.root.nodes + len(staged.nodes), sealed.secret)
+        _set_key(state, edit, state.root.nodes + len(staged.nodes), sealed.secret)
         size = len(sealed.record)
         staged.nodes.append(NewNode(sealed.id, offset, size, link, metadata, memory.terms))
         staged.sealed.append(sealed)
@@ -176,7 +186,7 @@ def stage_append(
     staged.root = replace(
         state.root,
         lamport=placer.lamport,
-        log_size=edit.append_log(state.root.log_size, log),
+        log_size=_append_log(state, edit, state.root.log_size, log),
         nodes=state.root.nodes + len(memories),
     )
     gone = placer.superseded.union(erased)
@@ -204,22 +214,26 @@ def _check_space(
 
 
 def stage_erase(state: State, edit: Edit, staged: Staged, erased: Iterable[int]) -> None:
-    """Stages the erasure of nodes, in the five steps of FORMAT.md, section 9."""
+    """Stages the erasure of nodes, in the five steps of FORMAT.md, section 9.
+
+    No damaged block is in its way: what memory holds of one is written anew, and what nobody holds
+    any more is overwritten.
+    """
     ordinals = sorted(erased)
     if not ordinals:
         return
     for ordinal in ordinals:
-        uid = state.record(ordinal).parts.uid
-        staged.erased[ordinal] = node_crypto.erased_secret(state.entry(ordinal), uid)
-        edit.set_key(ordinal, staged.erased[ordinal])
-    _stage_blank_rows(state, edit, ordinals)
-    _stage_blank_segments(state, edit, ordinals)
+        staged.erased[ordinal] = _last_entry(state, ordinal)
+        _set_key(state, edit, ordinal, staged.erased[ordinal])
+    for space in state.spaces:
+        _stage_blank_rows(state, edit, space, ordinals)
+    _stage_blank_segments(state, edit, staged, ordinals)
     root = staged.root
     record = ErasureRecord(root.lamport + 1, root.device, tuple(ordinals))
     staged.root = replace(
         root,
         lamport=record.lamport,
-        log_size=edit.append_log(root.log_size, record.encode()),
+        log_size=_append_log(state, edit, root.log_size, record.encode(), over=True),
         erased=root.erased + len(ordinals),
         spaces=tuple(without_graph(space) for space in root.spaces),
     )
@@ -240,15 +254,64 @@ def without_graph(space: Space) -> Space:
     return replace(space, graph_rows=0, graph_size=0, graph_key=NO_KEY)
 
 
-def _stage_blank_rows(state: State, edit: Edit, ordinals: list[int]) -> None:
+def _last_entry(state: State, ordinal: int) -> bytes:
+    """What the keybook keeps of an erased node: its link key, or nothing where that is lost."""
+    try:
+        return node_crypto.erased_secret(state.entry(ordinal), state.uid(ordinal))
+    except VaultDamaged:  # without its uid the link key cannot be derived
+        return secrets.token_bytes(node_crypto.NODE_SECRET_SIZE)
+
+
+def _set_key(state: State, edit: Edit, ordinal: int, entry: bytes) -> None:
+    """Sets a keybook entry; the rest of its block is as memory holds it."""
+    index = ordinal // KEY_ENTRIES
+    edit.start(Stream.KEYBOOK, index, state.keybook.block(index))
+    edit.set_key(ordinal, entry)
+
+
+def _append_log(state: State, edit: Edit, size: int, data: bytes, *, over: bool = False) -> int:
+    """Appends to a log of `size` bytes, whose last block memory holds; returns its new size.
+
+    Args:
+        over: Whether a last block that is damaged is overwritten, as an erasure does.
+
+    Raises:
+        VaultDamaged: if it is damaged otherwise.
+    """
+    index, used = divmod(state.root.log_size, CONTENT_SIZE)
+    if state.log_end is None and not over:
+        raise VaultDamaged("the end of the log is damaged, so that nothing can be added")
+    if used:
+        edit.start(Stream.LOG, index, bytes(used) if state.log_end is None else state.log_end)
+    return edit.append_log(size, data)
+
+
+def _stage_blank_rows(state: State, edit: Edit, space: SpaceState, ordinals: list[int]) -> None:
     """Stages the vectors of these nodes as rows of nobody, and what others left in lost blocks."""
-    staying = state.catalog.live.copy()
-    staying[ordinals] = False
-    for space in state.spaces:
-        held = space.rows_of(np.array(ordinals, np.int64))
-        for row in (*held.tolist(), *space.lost_rows(state.container, staying).tolist()):
-            with _repairable():
-                edit.erase_row(space.number, space.dimension, row)
+    rows = space.rows_of(np.array(ordinals, np.int64))
+    if space.lost_blocks:
+        staying = state.catalog.live.copy()
+        staying[ordinals] = False
+        rows = np.concatenate([rows, space.lost_rows(state.container, staying)])
+    touched = np.unique(rows // vector_rows(space.dimension)).tolist()
+    for index in space.unreadable(state.container, {*touched, *space.lost_blocks}):
+        _stage_block(edit, space, index)
+    for row in rows.tolist():
+        edit.erase_row(space.number, space.dimension, row)
+
+
+def _stage_block(edit: Edit, space: SpaceState, index: int) -> None:
+    """Stages a vector block that cannot be read as memory holds it.
+
+    Of a block that memory never held every row is marked as lost, which is said until a repair.
+    """
+    per_block, column = vector_rows(space.dimension), space.column
+    rows = slice(index * per_block, min((index + 1) * per_block, len(column)))
+    owners = column.owners[rows].copy()
+    if index in space.lost_blocks:
+        owners[owners == ERASED_OWNER] = LOST_OWNER
+    edit.replace(Stream.VECTORS + space.number, index)
+    edit.set_rows(space.number, rows.start, column.codes[rows], column.scales[rows], owners)
 
 
 @contextmanager
@@ -260,14 +323,24 @@ def _repairable() -> Iterator[None]:
         raise VectorsLost("a vector block to be changed is damaged") from error
 
 
-def _stage_blank_segments(state: State, edit: Edit, ordinals: list[int]) -> None:
+def _stage_blank_segments(
+    state: State, edit: Edit, staged: Staged, ordinals: list[int]
+) -> None:
+    """Stages the segments of these nodes anew; all of them where nobody knows what a block holds.
+
+    One that is damaged, or not the reader's, may lie in other blocks than its own place has now.
+    """
+    covered = state.root.covered
     segments: dict[int, set[int]] = {}
+    if state.valid_segments < covered:
+        edit.drop_all(Stream.SEGMENTS)
+        segments = {number: set() for number in range(-(-covered // SEGMENT_NODES))}
+        staged.segments = covered
     for ordinal in ordinals:
-        if ordinal < state.root.covered:
+        if ordinal < covered:
             segments.setdefault(ordinal // SEGMENT_NODES, set()).add(ordinal)
     for number, blank in segments.items():
-        stop = min(state.root.covered, (number + 1) * SEGMENT_NODES)
-        stage_segment(state, edit, number, stop, blank)
+        stage_segment(state, edit, number, min(covered, (number + 1) * SEGMENT_NODES), blank)
 
 
 def stage_vectors(edit: Edit, staged: Staged, vectors: NewVectors, first: int) -> None:

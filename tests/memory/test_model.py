@@ -21,8 +21,10 @@ from hypothesis.stateful import (
 )
 
 from mimir_core import EdgeKind, Item, Mimir
+from mimir_core.dag import Parent
 from mimir_core.errors import DuplicateKey, NotFound
 
+from ..vault.foreign import merge
 from ..vault.test_views import drop_views
 from ..vault.vaults import MEMORY_FOLDER, create, reopen
 
@@ -46,6 +48,7 @@ class Node:
 
     fields: dict[str, Any]
     parents: set[tuple[EdgeKind, str]]
+    clock: int
     live: bool = True
 
 
@@ -55,6 +58,7 @@ class Model:
 
     nodes: dict[str, Node] = field(default_factory=dict)
     heads: dict[tuple[Any, str], str] = field(default_factory=dict)
+    clock: int = 0
 
     def live(self) -> dict[str, dict[str, Any]]:
         """Fields of live memories by id."""
@@ -69,26 +73,35 @@ class Model:
         ):
             parents.add((EdgeKind.FOLLOWS, self.heads[where]))
         if item["key"]:
-            older = self.by_key(item["namespace"], item["key"])
-            if older:
+            for older in self.current(item["namespace"], item["key"]):
                 parents.add((EdgeKind.SUPERSEDES, older))
                 self.nodes[older].live &= item["keep_history"]
         return parents
 
     def add(self, id_: str, item: dict[str, Any], parents: set[tuple[EdgeKind, str]]) -> None:
         """Takes a memory in."""
-        self.nodes[id_] = Node(item, parents)
+        self.clock += 1
+        self.nodes[id_] = Node(item, parents, self.clock)
         if item["thread"]:
             self.heads[item["namespace"], item["thread"]] = id_
 
-    def by_key(self, namespace: tuple[str, ...], key: str) -> str | None:
-        """The newest live memory of a key."""
-        found = [
+    def values(self, namespace: tuple[str, ...], key: str) -> list[str]:
+        """The live memories of a key."""
+        return [
             id_
             for id_, known in self.live().items()
             if (known["namespace"], known["key"]) == (namespace, key)
         ]
-        return found[-1] if found else None
+
+    def by_key(self, namespace: tuple[str, ...], key: str) -> str | None:
+        """The last memory of a key by (clock, id)."""
+        order = {id_: (self.nodes[id_].clock, id_) for id_ in self.values(namespace, key)}
+        return max(order, key=order.__getitem__, default=None)
+
+    def current(self, namespace: tuple[str, ...], key: str) -> set[str]:
+        """The memories of a key that no live one of it superseded."""
+        values = set(self.values(namespace, key))
+        return values - set().union(*(self.history(id_) - {id_} for id_ in values))
 
     def history(self, id_: str) -> set[str]:
         """A memory and the live ones it superseded, through erased ones too."""
@@ -111,6 +124,7 @@ class Model:
         gone = {id_ for id_ in ids if self.nodes[id_].live}
         for id_ in gone:
             self.nodes[id_].live = False
+        self.clock += bool(gone)  # of the erasure's record
         return gone
 
 
@@ -144,7 +158,43 @@ class Machine(RuleBasedStateMachine):
                 mimir.remember(**item, derived_from=derived)
             return multiple()
         id_ = mimir.remember(**item, derived_from=derived)
-        self.model.add(id_, item, self.model.place(item, derived))
+        alive = len(self.model.live())
+        parents = self.model.place(item, derived)
+        erased = alive > len(self.model.live())
+        self.model.add(id_, item, parents)
+        self.model.clock += erased  # of the erasure's record
+        return id_
+
+    @rule(
+        target=stored,
+        text=texts,
+        namespace=namespaces,
+        key=st.sampled_from(["k", "l"]),
+        ahead=st.integers(-3, 3),
+        over=st.none() | stored,
+        second=st.booleans(),
+    )
+    def merge(
+        self,
+        text: str,
+        namespace: tuple[str, ...],
+        key: str,
+        ahead: int,
+        over: str | None,
+        second: bool,
+    ) -> str:
+        """Another device's value of a key arrives, written beside those that are here."""
+        parents = set() if over is None else {(EdgeKind.SUPERSEDES, over)}
+        least = 1 if over is None else 1 + self.model.nodes[over].clock
+        clock = max(least, self.model.clock + ahead)
+        id_ = merge(
+            self.writer(second), text, clock, namespace=namespace, key=key,
+            parents=tuple(Parent(kind, bytes.fromhex(parent)) for kind, parent in parents),
+        )  # fmt: skip
+        item = {"content": text, "namespace": namespace, "thread": None, "key": key,
+                "metadata": {}, "time": 0, "keep_history": True}  # fmt: skip
+        self.model.nodes[id_] = Node(item, parents, clock)
+        self.model.clock = max(self.model.clock, clock)
         return id_
 
     @rule(target=stored, items=st.lists(fields, min_size=1, max_size=6))
@@ -194,7 +244,7 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 self.mimir.forget(key=key, namespace=namespace)
         else:
-            found = self.model.history(newest)
+            found = set(self.model.values(namespace, key))
             self.check_forget(self.mimir, found, key=key, namespace=namespace)
 
     @rule(
@@ -272,6 +322,9 @@ class Machine(RuleBasedStateMachine):
             for thread in ("t", "u"):
                 turns = [id_ for id_, known in inside.items() if known["thread"] == thread]
                 assert [m.id for m in mimir.thread(thread, namespace=namespace)] == turns
+            for key in ("k", "l"):
+                (value,) = mimir.known([key], namespace=namespace)
+                assert value == self.model.by_key(namespace, key)
             for mode in ("lexical", "dense", "hybrid"):
                 hits = {hit.id for hit in mimir.recall("cat", k=99, mode=mode, namespace=namespace)}
                 cats = {id_ for id_, known in inside.items() if "cat" in known["content"]}

@@ -10,6 +10,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mimir_core.crypto import nodes
@@ -124,7 +125,10 @@ def records(contents: list[Content]) -> list[NodeRecord]:
         if stream == Stream.LOG and len(content) > len(blocks.get(index, b"")):
             blocks[index] = content
     log = b"".join(blocks[index] for index in range(-(-size // CONTENT_SIZE)))[:size]
-    return [record for _, record in read_records(log) if isinstance(record, NodeRecord)]
+    found: list[NodeRecord] = []
+    with suppress(ValueError):  # behind what was damaged nothing is to be found
+        found.extend(record for _, record in read_records(log) if isinstance(record, NodeRecord))
+    return found
 
 
 def readable(contents: list[Content], suspects: list[int]) -> list[str]:

@@ -134,6 +134,19 @@ def test_rows_that_nobody_may_own_keep_no_vault_closed(path: Path, owners: list[
         assert left < found(mimir)
 
 
+@pytest.mark.parametrize(("count", "lost"), [(64, 0), (65, 1)])
+def test_a_memory_of_too_many_vectors_has_none(path: Path, count: int, lost: int) -> None:
+    """More rows than a memory may have are nobody's, and cleared by a repair."""
+    turns(path)
+    with reopen(path) as mimir:
+        mimir._vault.append(check_items([Item("turn 5")], EMBEDDER), None)
+    add_rows(path, EMBEDDER, [5] * count, "something else")
+    with reopen(path) as mimir:
+        assert mimir.stats().vectors_lost == lost
+        assert mimir.reembed() == lost
+        assert mimir.verify().ok
+
+
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from([0, 1, 3, 4, 5, 6, 4_294_967_000]), min_size=1, max_size=9))
 def test_any_owners_are_those_of_first_runs_or_nobodys(owners: list[int]) -> None:
@@ -317,21 +330,32 @@ def test_forgetting_reaches_what_could_not_be_read_before(path: Path) -> None:
         assert found(mimir) == set(ids[1:])
 
 
-def test_a_vector_that_outlived_its_memory_is_reported(path: Path) -> None:
-    """What a forget could not reach is said to be there once it can be read, until a repair."""
+def test_forgetting_overwrites_what_cannot_be_read(path: Path) -> None:
+    """A damaged block may hold a forgotten vector, so that it goes; that it is lost is still said.
+
+    Putting the old block back brings nothing back: it is not the one that the map pins.
+    """
     ids, number = turns(path)
     whole = read_blocks(path)[number]
     flip(path, number)
-    with reopen(path) as mimir:
-        mimir.forget(ids[0])
-    write_blocks(path, {number: whole})
     needle = {"codes": quantize(EMBEDDER.embed_documents(["turn 0"]))[0].tobytes()}
+    sealed = {"damaged": [read_blocks(path)[number][:64]]}
     with reopen(path) as mimir:
-        assert "codes" in autopsy(path, PASSPHRASE, needle, [])
-        assert not mimir.verify().ok
-        with pytest.raises(VectorsLost):
-            found(mimir)
-        assert mimir.reembed() == 0
+        assert set(scan(path.parent, sealed)) == {"damaged"}
+        mimir.forget(ids[0])
+        assert scan(path.parent, sealed) == {}
+        assert mimir.stats().vectors_lost == 1
+    for _ in range(2):
+        with reopen(path) as mimir:
+            assert mimir.stats().vectors_lost == 1
+            assert not mimir.verify().ok
+            with pytest.raises(VectorsLost):
+                found(mimir)
+            ids.append(mimir.remember("turn 9"))
+            mimir.forget(ids.pop(1))
+    write_blocks(path, {number: whole})
+    with reopen(path) as mimir:
+        assert mimir.reembed() == 4
         assert "codes" not in autopsy(path, PASSPHRASE, needle, [])
         assert mimir.verify().ok
         assert found(mimir) == set(ids[1:])
@@ -361,11 +385,10 @@ def test_a_repair_scrubs_what_it_replaces(path: Path) -> None:
     flip(path, number)
     sealed = {"damaged": [read_blocks(path)[number][:64]]}
     with reopen(path) as mimir:
-        mimir.forget(ids[0])
         assert scan(path.parent, sealed)
-        assert mimir.reembed() == 4
+        assert mimir.reembed() == 5
         assert scan(path.parent, sealed) == {}
-        assert found(mimir) == set(ids[1:])
+        assert found(mimir) == set(ids)
 
 
 def test_a_damaged_last_block_takes_no_new_vectors(path: Path) -> None:
@@ -386,12 +409,13 @@ def test_damage_behind_an_open_handle_is_repaired_from_memory(path: Path) -> Non
         flip(path, number)
         with pytest.raises(VectorsLost):
             mimir.remember("turn 9")
-        with pytest.raises(VectorsLost):
-            mimir.forget(ids[0])
         assert found(mimir) == set(ids)
         assert mimir.reembed() == 0
         assert mimir.verify().ok
+        flip(path, number)
         mimir.forget(ids[0])
+        assert mimir.verify().ok
+        assert found(mimir) == set(ids[1:])
     with reopen(path) as mimir:
         assert mimir.verify().ok
         assert found(mimir) == set(ids[1:])
