@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from bench import latency, nearest, overhead, profile, retrieval, storage, table
+from bench import growth, latency, nearest, overhead, profile, retrieval, storage, table, verify
 from bench.peers import compare
 from bench.process import refuse_network
 from mimir_core.errors import MimirError
@@ -71,6 +71,12 @@ COMMANDS = {
     "storage": Command(storage.run, "bytes a turn, against a naive SQLite table of the same turns"),
     "overhead": Command(
         overhead.run, "what sealing costs, against the same code with a null cipher"
+    ),
+    "growth": Command(
+        growth.run, "what a change costs in a vault, and in one ten times as large"
+    ),
+    "verify": Command(
+        verify.run, "how long a recall waits beside a verification, and what memory that takes"
     ),
     "nearest": Command(
         nearest.run, "how near to exact the vector indexes are, and how quick", nearest.table
