@@ -40,7 +40,10 @@ class Selection:
         self._places = Counter(filter(None, map(state.catalog.namespace, chosen)))
         return ordinals
 
-    def result(self, *, dry_run: bool, excerpts: Sequence[Excerpt] = ()) -> Forgotten:
+    def result(
+        self, *, dry_run: bool, excerpts: Sequence[Excerpt] = (), unread: int = 0
+    ) -> Forgotten:
         """What was erased, or would be."""
         shown = tuple(excerpts) if dry_run else ()
-        return Forgotten(tuple(self._ids), dry_run, dict(self._places), self._unnamed, shown)
+        places = dict(self._places)
+        return Forgotten(tuple(self._ids), dry_run, places, self._unnamed, unread, shown)

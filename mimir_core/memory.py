@@ -361,7 +361,9 @@ class Mimir(Lookup):
                 selection(state)
         else:
             self._erase(selection)
-        return selection.result(dry_run=dry_run, excerpts=search.excerpts if search else ())
+        if search is None:
+            return selection.result(dry_run=dry_run)
+        return selection.result(dry_run=dry_run, excerpts=search.excerpts, unread=search.unread)
 
     def _erase(self, pick: Pick) -> None:
         try:

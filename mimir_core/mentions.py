@@ -9,8 +9,9 @@ takes along what is of no use without it or tells of it:
 - what a document store keeps beside a document, its digest among it (LlamaIndex's collections);
 - older values of its key, which would come back.
 
-Not found are texts that a caller encrypted or compressed, and names of namespaces. Digests that a
-framework keeps inside of other records stay: whoever guesses the text can test the guess by them.
+What is damaged cannot be looked through, and is counted. Not found are texts that a caller
+encrypted or compressed, and names of namespaces. Digests that a framework keeps inside of other
+records stay: whoever guesses the text can test the guess by them.
 
 The vault is looked through in pages: nobody waits longer than for one, and memory holds one.
 """
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mimir_core.errors import VaultDamaged
 from mimir_core.index.phrase import Phrase
 from mimir_core.reading import open_memory
 from mimir_core.results import Excerpt, Memory
@@ -78,7 +80,13 @@ class Mentions:
         self._documents: list[tuple[Namespace, str]] = []
         self._digests = set(map(hash, _digests(text)))  # of a text with its digests little stays
         self._seen = 0
+        self._unread: set[int] = set()
         self.excerpts: list[Excerpt] = []
+
+    @property
+    def unread(self) -> int:
+        """How many memories could not be looked through, as their records are damaged."""
+        return len(self._unread)
 
     def search(self, progress: Progress | None = None) -> None:
         """Looks through the vault. An interruption leaves it as it is.
@@ -109,7 +117,10 @@ class Mentions:
         alive = [state.find(id_) for id_ in self._found.values()]
         chosen = {ordinal for ordinal in alive if ordinal is not None}
         late = np.flatnonzero(self._scope.mask(state)[self._seen :]) + self._seen
-        chosen.update(o for o in late.tolist() if _mentions(self._phrase, open_memory(state, o)))
+        for ordinal in late.tolist():
+            memory = self._open(state, ordinal)
+            if memory is not None and _mentions(self._phrase, memory):
+                chosen.add(ordinal)
         live = {ordinal for ordinal in chosen if not state.is_erased(ordinal)}
         live.update(*[_values(state, ordinal) for ordinal in live])
         return np.array(sorted(live), np.int64)
@@ -120,8 +131,8 @@ class Mentions:
             with self._vault.view() as state:
                 total = len(state.catalog)
                 ordinals = np.flatnonzero(self._scope.mask(state)[self._seen :])[:PAGE_NODES]
-                page = _opened(state, (ordinals + self._seen).tolist())
-            self._seen = page[-1][0] + 1 if page else total
+                page, last = self._opened(state, (ordinals + self._seen).tolist())
+            self._seen = total if last is None else last + 1
             yield page, total
             if self._seen >= total:
                 return
@@ -150,10 +161,29 @@ class Mentions:
         at = 0
         while at < len(waiting):
             with self._vault.view() as state:
-                page = _opened(state, waiting[at : at + PAGE_NODES])
-            last = page[-1][0] if page else waiting[min(at + PAGE_NODES, len(waiting)) - 1]
-            at = bisect_right(waiting, last)
+                page, last = self._opened(state, waiting[at : at + PAGE_NODES])
+            at = len(waiting) if last is None else bisect_right(waiting, last)
             yield page
+
+    def _opened(self, state: State, ordinals: list[int]) -> tuple[list[Opened], int | None]:
+        """As many of these memories as make a page, without those erased by now, and the last."""
+        page: list[Opened] = []
+        room, last = PAGE_BYTES, None
+        for last in ordinals[:PAGE_NODES]:
+            if not state.is_erased(last) and (memory := self._open(state, last)) is not None:
+                page.append((last, memory))
+                room -= state.catalog.span(last)[1]
+            if room <= 0:
+                break
+        return page, last
+
+    def _open(self, state: State, ordinal: int) -> Memory | None:
+        """None where the record is damaged: the rest is to be forgotten all the same."""
+        try:
+            return open_memory(state, ordinal)
+        except VaultDamaged:
+            self._unread.add(ordinal)
+            return None
 
     def _follow(self) -> None:
         """Adds what names what was found, by its key or by the digest of a text, and so on."""
@@ -277,19 +307,6 @@ def _place(memory: Memory) -> tuple[str, int] | None:
     if isinstance(memory.content, bytes) and memory.content[:1] == b"\1":
         return hashlib.blake2b(key.encode(), digest_size=20).hexdigest(), 0
     return None
-
-
-def _opened(state: State, ordinals: list[int]) -> list[Opened]:
-    """The first of these memories, as many as make a page; those erased by now are left out."""
-    page: list[Opened] = []
-    room = PAGE_BYTES
-    for ordinal in ordinals[:PAGE_NODES]:
-        if room <= 0:
-            break
-        if not state.is_erased(ordinal):
-            room -= state.catalog.span(ordinal)[1]
-            page.append((ordinal, open_memory(state, ordinal)))
-    return page
 
 
 def _values(state: State, ordinal: int) -> Sequence[int]:

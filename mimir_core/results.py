@@ -199,6 +199,7 @@ class Forgotten(_Opened):
         dry_run: Whether nothing was erased yet.
         namespaces: How many of them lie in which namespace.
         unnamed: How many beside `ids` have damaged records, so that their ids are unknown.
+        unread: How many a search by `mentions` could not look through, as they are damaged.
         excerpts: Of a dry run by `mentions`, pieces of a few of each namespace, 100 at most.
     """
 
@@ -206,6 +207,7 @@ class Forgotten(_Opened):
     dry_run: bool
     namespaces: Mapping[Namespace, int] = field(default_factory=dict)
     unnamed: int = 0
+    unread: int = 0
     excerpts: tuple[Excerpt, ...] = ()
 
     @property

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mimir_core.cli import options, render
-from mimir_core.cli.console import print_json, say
+from mimir_core.cli.console import print_json, say, warn
 from mimir_core.cli.decoding import decoded
 from mimir_core.cli.exits import BAD_LINES
 from mimir_core.cli.opening import open_vault
@@ -151,7 +151,10 @@ def forget(
             render.print_excerpts(found)
         if found.count and not dry_run:
             _confirm(found.count, yes or (found.count == 1 and mentions is None))
-            found = mimir.forget(found.ids)
+            if found.unnamed:  # by ids they would stay
+                found = mimir.forget(ids or None, mentions=mentions, **selection, cascade=cascade)
+            else:
+                found = mimir.forget(found.ids)
     _show_forgotten(found, dry_run, as_json, listed=mentions is None)
 
 
@@ -159,9 +162,13 @@ def _mentioning(
     mimir: Mimir, ids: list[str] | None, mentions: str, **selection: Any
 ) -> Forgotten:
     with Bar("looking", "memories") as bar:
-        return mimir.forget(
+        found = mimir.forget(
             ids or None, mentions=mentions, dry_run=True, progress=bar, **selection
         )
+    if found.unread:
+        damaged = _memories(found.unread)
+        warn(f"could not look through {damaged}, being damaged: `mimir verify` names them")
+    return found
 
 
 def _confirm(count: int, yes: bool) -> None:

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from mimir_core import Item, Mimir
 from mimir_core.cli.exits import MEANINGS, exit_code
 from mimir_core.errors import MimirError
+from mimir_core.vault.layout import Stream
 
-from .shell import Shell
+from ..vault.raw import flip
+from ..vault.vaults import state_of
+from .shell import PASSPHRASE, Shell
 
 
 def test_a_memory_goes_in_comes_back_and_is_forgotten(shell: Shell) -> None:
@@ -232,6 +236,18 @@ def test_recall_explains_itself(shell: Shell) -> None:
     assert "spread from" in shown
     (first, *_) = shell.json("recall", "where is the ladder")
     assert set(first["channels"]) == {"dense", "lexical", "spread"}
+
+
+def test_forget_reaches_what_is_damaged(shell: Shell) -> None:
+    """A thread goes although a part of it cannot be read; a phrase says what it passed over."""
+    with Mimir.open(shell.vault, PASSPHRASE) as mimir:
+        mimir.remember_many([Item(f"tea number {n}", thread="t") for n in range(200)])
+        mimir.checkpoint()
+        number = state_of(mimir).container._numbers[Stream.LOG, 0]
+    flip(shell.vault, number)
+    told = shell.run("forget", "--mentions", "tea number 0", "--dry-run")
+    assert (told.exit_code, "could not look through" in told.stderr) == (0, True)
+    assert shell.ok("forget", "--thread", "t", "--yes") == "Forgot 200 memories.\n"
 
 
 def test_forget_by_a_phrase_shows_what_would_go(shell: Shell) -> None:

@@ -226,3 +226,18 @@ def test_segments_of_another_layout_go_with_a_forget(
         assert mimir.verify().ok
     with reopen(path) as mimir:
         assert mimir.verify().ok
+
+
+def test_a_phrase_is_forgotten_beside_what_is_damaged(path: Path, filled: str) -> None:
+    """What can be read and mentions it goes; what cannot be looked through is counted."""
+    with reopen(path) as mimir:
+        number = block(mimir, "log")
+    flip(path, number)
+    with reopen(path) as mimir:
+        gone = mimir.forget(mentions="filler")
+        assert gone.unread > 0
+        assert gone.count + gone.unread == 200
+        assert mimir.forget(namespace=PLACE).unnamed == 1
+        assert mimir.forget(thread="t").count == gone.unread - 1
+    flip(path, number)  # undone, so that all can be looked through
+    check_gone(path, ORDINAL)
