@@ -5,15 +5,19 @@
     │   ├── NotAVault               the file is something else
     │   ├── UnsupportedFormat       written by a newer Mimir
     │   ├── VaultExists             create would overwrite something
+    │   ├── SeveralNames            the file has a second name, or is mounted alone
+    │   ├── JournalRefused          a journal beside the file is not its newest
     │   ├── CannotUnlock            wrong passphrase, or key slots that were changed
     │   ├── KdfOutOfBounds          Argon2id cost below the floor or above the ceiling
     │   ├── VaultDamaged            a block is missing, changed or replayed
     │   │   └── VectorsLost         only vectors are gone: re-embedding repairs them
     │   ├── VaultBusy               another process holds the writer's lock
     │   ├── VaultClosed             the handle is locked, closed, or was inherited by a fork
+    │   ├── VaultReplaced           the file of an open handle was moved, deleted or replaced
     │   ├── StorageFailed           the operating system refused
     │   │   ├── DiskFull
-    │   │   └── VaultReadOnly
+    │   │   ├── VaultReadOnly
+    │   │   └── OutcomeUnknown      a commit failed so late that it may have happened
     │   ├── Conflict                the vault moved on between reading and committing
     │   └── ScrubPending            forgotten and invisible, but not yet scrubbed from the journal
     ├── InputError (ValueError)     the caller's arguments; nothing was written
@@ -86,6 +90,24 @@ class VaultExists(VaultError):
     default_hint = "choose another path, or open the existing vault"
 
 
+class SeveralNames(VaultError):
+    """The file can be reached by two names, under which two processes would not see each other."""
+
+    default_hint = (
+        "keep the vault under one name: mount its folder instead of the file alone, and copy a "
+        "file that shares its content with a backup (hard link), then delete the link"
+    )
+
+
+class JournalRefused(VaultError):
+    """A journal lies beside the vault that would change it, and is not its newest."""
+
+    default_hint = (
+        "nothing was touched; move the journal away to open the file as it is, or restore file "
+        "and journal from one and the same backup"
+    )
+
+
 class CannotUnlock(VaultError):
     """No key slot opened: the passphrase is wrong, or the key slots were changed."""
 
@@ -122,6 +144,12 @@ class VaultClosed(VaultError):
     default_hint = "open the vault again"
 
 
+class VaultReplaced(VaultError):
+    """The file of an open handle was moved, deleted, or replaced by another."""
+
+    default_hint = "open the vault again, and look whether the last changes are there"
+
+
 class StorageFailed(VaultError):
     """The operating system refused to read or write."""
 
@@ -138,6 +166,19 @@ class VaultReadOnly(StorageFailed):
     """The file, or the folder it lies in, cannot be written."""
 
     default_hint = "make the file and its folder writable, or copy the vault elsewhere"
+
+
+class OutcomeUnknown(StorageFailed):
+    """The system failed while a commit became durable: it may, or may not, have happened.
+
+    This process goes on without the change. If it, or the machine, stops before the next commit,
+    the change can be there when the vault is opened again.
+    """
+
+    default_hint = (
+        "check the disk, open the vault again, and look whether the change is there before you "
+        "repeat it"
+    )
 
 
 class Conflict(VaultError):

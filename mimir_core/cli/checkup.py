@@ -26,6 +26,7 @@ from mimir_core.errors import MimirError
 from mimir_core.memory import Mimir
 from mimir_core.quiet import VARIABLE, loaded_too_early, telemetry_wanted
 from mimir_core.storage import SqliteBlockStore
+from mimir_core.vault.admission import preamble_of
 
 DISTRIBUTION = "mimir-sealed"
 EXTRAS = ("langchain", "langgraph", "llamaindex", "notebook")
@@ -270,14 +271,13 @@ def _use(path: Path) -> Iterable[str]:
         return mimir.verify().problems
 
 
-# A vault, without its passphrase
+# A vault, without its passphrase: neither file nor journal is touched
 
 
 def _vault(path: Path) -> Iterator[Check]:
     try:
-        with closing(SqliteBlockStore.open(path)) as store:
-            preamble = Preamble.parse(store.preamble())
-            settings = preamble.settings.checked()
+        preamble = Preamble.parse(preamble_of(SqliteBlockStore.look(path)))
+        settings = preamble.settings.checked()
     except MimirError as error:
         yield _fault("vault", error)
         return

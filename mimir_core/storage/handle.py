@@ -16,6 +16,7 @@ from typing import Final
 
 from mimir_core.errors import (
     Conflict,
+    DiskFull,
     InvalidArgument,
     ScrubPending,
     StorageFailed,
@@ -80,6 +81,10 @@ class BlockStoreHandle(ABC):
 
     @abstractmethod
     def _scrub(self, timeout: float) -> None: ...
+
+    def _make_room(self) -> bool:
+        """On a full disk, outside a transaction: whether there may be more room now."""
+        return False
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -163,8 +168,7 @@ class BlockStoreHandle(ABC):
         with nullcontext() if within else self.writing(PATIENCE):
             try:
                 self._check_open()
-                self._write(writes, expected_root_tag, preamble)
-                self._commit()
+                self._write_all(writes, expected_root_tag, preamble)
             finally:
                 self._writing = False
                 self._end()
@@ -188,6 +192,21 @@ class BlockStoreHandle(ABC):
             if not self._closed:
                 self._closed = True
                 self._close()
+
+    def _write_all(
+        self, writes: Mapping[int, bytes], expected_root_tag: bytes, preamble: bytes | None
+    ) -> None:
+        """Write and commit; on a full disk once more, where the journal can make room."""
+        try:
+            self._write(writes, expected_root_tag, preamble)
+            self._commit()
+        except DiskFull:
+            self._end()
+            if not self._make_room():
+                raise
+            self._begin_writing(PATIENCE)
+            self._write(writes, expected_root_tag, preamble)
+            self._commit()
 
     def _write(
         self, writes: Mapping[int, bytes], expected_root_tag: bytes, preamble: bytes | None

@@ -23,8 +23,9 @@ class BlockStore(Protocol):
     """One handle on a vault's blocks; several handles may share the vault, across processes.
 
     A handle may be shared by threads: one of them at a time is inside `reading()` or `writing()`,
-    the others wait. Every method raises VaultClosed after `close()` and in a forked child, and
-    StorageFailed (DiskFull, VaultReadOnly) when the operating system refuses.
+    the others wait. Every method raises VaultClosed after `close()` and in a forked child,
+    VaultReplaced once another file, or none, lies where the vault lay, and StorageFailed (DiskFull,
+    VaultReadOnly) when the operating system refuses.
     """
 
     def reading(self) -> AbstractContextManager[None]:
@@ -74,7 +75,8 @@ class BlockStore(Protocol):
 
         Raises Conflict if the stored root tag is another; InvalidArgument if a block is not
         BLOCK_SIZE bytes, the preamble not 1 to BLOCK_SIZE, or new numbers would leave a gap;
-        VaultBusy as `writing()` does.
+        VaultBusy as `writing()` does. Nothing is written then, as with every error but
+        OutcomeUnknown, after which the commit may be found when the vault is opened again.
         """
         ...
 

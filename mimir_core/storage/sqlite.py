@@ -10,12 +10,22 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
-from mimir_core.errors import InvalidArgument, ScrubPending, VaultClosed, VaultDamaged
-from mimir_core.storage import sqlite_file
+from mimir_core.errors import (
+    InvalidArgument,
+    ScrubPending,
+    StorageFailed,
+    VaultClosed,
+    VaultDamaged,
+    VaultError,
+    VaultReplaced,
+)
+from mimir_core.storage import log, place, sqlite_file
 from mimir_core.storage.handle import PATIENCE, BlockStoreHandle
 from mimir_core.storage.protocol import BLOCK_SIZE, TAG_SIZE, check_blocks, check_preamble
+from mimir_core.storage.sight import Sight
 
 _ROOT_TAG: Final = f"SELECT substr(data, -{TAG_SIZE}) FROM block WHERE no = 0"
 
@@ -25,14 +35,22 @@ _inherited: dict[str, sqlite3.Connection] = {}
 """In a forked child: connections that were busy at the fork, by real path; never to be closed."""
 
 
+_stranded: list[sqlite3.Connection] = []
+"""Connections to files that are not at their path any more; they end with the process."""
+
+
 class SqliteBlockStore(BlockStoreHandle):
     """A handle on a vault file; made by `create` or `open`."""
 
-    def __init__(self, path: str, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: str, connection: sqlite3.Connection, identity: place.Identity
+    ) -> None:
         super().__init__()
         self._path = path
+        self._log = path + "-wal"
         self._connection = connection
         self._cursor = connection.cursor()
+        self._identity = identity
 
     @classmethod
     def create(
@@ -51,23 +69,35 @@ class SqliteBlockStore(BlockStoreHandle):
         if not blocks:
             raise InvalidArgument("a vault has at least its root block")
         real = _real_path(path)
-        return cls(real, sqlite_file.create(real, preamble, blocks))
+        connection = sqlite_file.create(real, preamble, blocks)
+        return cls(real, connection, place.identity(real))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SqliteBlockStore:
         """Open a vault file, finishing or undoing what a killed process left in its journal.
 
+        Whatever journal lies there is merged: who cares whose it is looks at it first (`look`).
+
         Raises NotAVault if there is no vault at `path`; VaultDamaged if SQLite finds it broken or
         its schema is not exactly a vault's; VaultReadOnly if file or folder cannot be written (WAL
-        readers write too); VaultBusy, StorageFailed, DiskFull.
+        readers write too); SeveralNames; JournalRefused beside a rollback journal; VaultBusy,
+        StorageFailed, DiskFull.
         """
         real = _real_path(path)
-        return cls(real, sqlite_file.open_existing(real))
+        identity = place.check(real)
+        return cls(real, sqlite_file.open_existing(real), identity)
+
+    @staticmethod
+    def look(path: str | os.PathLike[str]) -> Sight:
+        """Look at a vault's file and log from outside, touching neither; raises nothing yet."""
+        return Sight(_real_path(path))
 
     def _begin_reading(self) -> None:
+        place.check_same(self._path, self._identity)
         self._run("BEGIN")
 
     def _begin_writing(self, timeout: float) -> None:
+        place.check_same(self._path, self._identity)
         self._set_patience(timeout)
         try:
             self._run("BEGIN IMMEDIATE")
@@ -79,7 +109,8 @@ class SqliteBlockStore(BlockStoreHandle):
             self._run("ROLLBACK")
 
     def _commit(self) -> None:
-        self._run("COMMIT")
+        sqlite_file.commit(self._cursor)
+        place.check_same(self._path, self._identity)
 
     def _root_tag(self) -> bytes:
         return self._only_value(_ROOT_TAG, (), TAG_SIZE)
@@ -106,24 +137,76 @@ class SqliteBlockStore(BlockStoreHandle):
         self._run("UPDATE preamble SET data = ?", (preamble,))
 
     def _scrub(self, timeout: float) -> None:
+        place.check_same(self._path, self._identity)
         deadline = time.monotonic() + timeout
-        while not self._emptied(deadline - time.monotonic()):
-            if time.monotonic() >= deadline:
-                raise ScrubPending("another reader or writer is active")
-            time.sleep(_RETRY_SECONDS)
-        sqlite_file.sync(self._path + "-wal")
+        with place.typed(), log.opened(self._log) as journal:
+            if journal is None:
+                raise StorageFailed("the journal is not where it must be")
+            while not self._emptied(journal, deadline):
+                if time.monotonic() >= deadline:
+                    raise ScrubPending("another reader or writer is active")
+                time.sleep(_RETRY_SECONDS)
 
-    def _emptied(self, patience: float) -> bool:
-        """Tries once; SQLite does not wait at all for another handle's checkpoint to end."""
-        self._set_patience(max(patience, 0.0))
+    def _emptied(self, journal: int, deadline: float) -> bool:
+        """Tries once to empty the journal; why in this order stands in FORMAT.md, section 9."""
+        if log.is_bare(journal):
+            return True
+        run = log.salts(journal)
+        if not self._moved(deadline):
+            return False
+        self._write_header(deadline)
+        self._begin_writing(_left(deadline))
         try:
-            ((busy, _, _),) = self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+            if log.salts(journal) == run:  # a reader came in between, and the journal goes on
+                return False
+            log.wipe_dead(journal)
+            return True
+        finally:
+            self._end()
+
+    def _moved(self, deadline: float) -> bool:
+        """Whether all of the journal is in the file, durably, and no reader needs it.
+
+        SQLite does not wait at all for another handle's checkpoint to end.
+        """
+        self._set_patience(_left(deadline))
+        try:
+            ((busy, _, _),) = self._run("PRAGMA wal_checkpoint(RESTART)")
         finally:
             self._set_patience(PATIENCE)
         return not busy
 
+    def _write_header(self, deadline: float) -> None:
+        """Commit page 1 as it is, so that the journal begins anew with a page without content."""
+        self._begin_writing(_left(deadline))
+        try:
+            self._run(f"PRAGMA application_id = {sqlite_file.APPLICATION_ID}")
+            self._run("COMMIT")
+        finally:
+            self._end()
+
+    def _make_room(self) -> bool:
+        with suppress(VaultError):
+            return self._moved(time.monotonic() + PATIENCE)
+        return False
+
     def _close(self) -> None:
-        self._connection.close()
+        """Close; SQLite removes the journal with the last handle, which frees its blocks.
+
+        A file that was replaced is not closed: SQLite would remove the journal of the other one.
+        """
+        try:
+            place.check_same(self._path, self._identity)
+        except VaultReplaced:
+            _stranded.append(self._connection)
+            raise
+        try:
+            with place.typed(), _kept(self._log) as journal:
+                self._connection.close()
+                if journal is not None:
+                    log.wipe_unlinked(journal)
+        finally:
+            self._connection.close()  # if there is no looking at the journal
 
     def _abandon(self, idle: bool) -> None:
         if idle:  # no lock of the parent's is touched, and its own lock forbids a checkpoint here
@@ -145,6 +228,15 @@ class SqliteBlockStore(BlockStoreHandle):
         if not isinstance(value, bytes) or (size is not None and len(value) != size):
             raise VaultDamaged("a block or the preamble has the wrong size")
         return value
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0.0)
+
+
+def _kept(path: str) -> AbstractContextManager[int | None]:
+    """A descriptor that keeps a removed file's blocks; not on Windows, where it keeps the file."""
+    return log.opened(path) if os.name == "posix" else nullcontext()
 
 
 def _real_path(path: str | os.PathLike[str]) -> str:

@@ -1,16 +1,15 @@
 """The SQLite file of a vault: how it is made, what is refused, and SQLite's errors in our terms.
 
 Within a process only SQLite opens the vault and its shared-memory file: closing any other
-descriptor of them would drop the process's POSIX locks. The `-wal` file carries no locks.
+descriptor of them would drop the process's POSIX locks. SQLite itself keeps a descriptor open as
+long as another connection of the process holds a lock, an immutable connection's too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from typing import Any, Final
 from mimir_core.errors import (
     DiskFull,
     NotAVault,
+    OutcomeUnknown,
     StorageFailed,
     VaultBusy,
     VaultClosed,
@@ -26,13 +26,11 @@ from mimir_core.errors import (
     VaultExists,
     VaultReadOnly,
 )
+from mimir_core.storage import place
 from mimir_core.storage.handle import PATIENCE
-
-if sys.platform == "darwin":
-    import fcntl
+from mimir_core.storage.log import PAGE_SIZE
 
 APPLICATION_ID: Final = 0x4D494D52  # "MIMR"
-PAGE_SIZE: Final = 16_384
 JOURNAL_PAGES: Final = 256
 """Pages in the journal after which a commit also moves them to the file: a stall of 5 to 10 ms
 every 50 commits or so, where SQLite's default of 1,000 stalls 20 ms and keeps 16 MB."""
@@ -63,8 +61,9 @@ _DURABILITY: Final = (
     "checkpoint_fullfsync = ON",
     "secure_delete = ON",
     f"wal_autocheckpoint = {JOURNAL_PAGES}",
-    f"journal_size_limit = {JOURNAL_PAGES * (PAGE_SIZE + 24) + 32}",
+    "journal_size_limit = -1",  # SQLite would free blocks as they are: `log.wipe_dead` does it
 )
+_HARMLESS: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 _FAILURES: Final = (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError, MemoryError)
 
 
@@ -85,6 +84,21 @@ def run(
         raise
 
 
+def commit(cursor: sqlite3.Cursor) -> None:
+    """COMMIT. Raises OutcomeUnknown where what was written may be found after a crash.
+
+    SQLite writes the last frame, syncs, and enters it in the shared index; it can fail at each.
+    Without that frame, and without the right to write it, nothing has happened.
+    """
+    try:
+        run(cursor, "COMMIT")
+    except VaultError as error:
+        code = getattr(error.__cause__, "sqlite_errorcode", None)
+        if code is None or code == sqlite3.SQLITE_IOERR_WRITE or code & 0xFF in _HARMLESS:
+            raise
+        raise OutcomeUnknown(error.args[0]) from error
+
+
 def _forget_pages(cursor: sqlite3.Cursor) -> None:
     """Empty SQLite's page cache: it checks a page's cells once, and a page that failed stays there.
 
@@ -102,7 +116,7 @@ def create(path: str, preamble: bytes, blocks: Sequence[bytes]) -> sqlite3.Conne
     _make_private_file(path)
     connection = None
     try:
-        connection = _connect(path)
+        connection = _connected(path, "mode=rw")
         _fill(connection.cursor(), preamble, blocks)
         return connection
     except BaseException:
@@ -116,11 +130,10 @@ def create(path: str, preamble: bytes, blocks: Sequence[bytes]) -> sqlite3.Conne
 
 def open_existing(path: str) -> sqlite3.Connection:
     """Connect to a vault whose header and schema are as they must be. Raises as the store does."""
-    _check_reachable(path)
-    connection = _connect(path)
+    connection = _connected(path, "mode=rw")
     try:
         cursor = connection.cursor()
-        _check_identity(cursor)
+        check_identity(cursor)
         _make_durable(cursor)
         return connection
     except BaseException:
@@ -128,33 +141,16 @@ def open_existing(path: str) -> sqlite3.Connection:
         raise
 
 
-def sync(journal: str) -> None:
-    """Make the journal's truncation durable. Raises StorageFailed."""
-    try:
-        descriptor = os.open(journal, os.O_RDWR)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _from_os(error) from error
-    try:
-        _full_sync(descriptor)
-    except OSError as error:
-        raise _from_os(error) from error
-    finally:
-        os.close(descriptor)
+def look(path: str) -> sqlite3.Connection:
+    """Connect to the file alone, whatever log lies beside it; neither is locked nor changed."""
+    place.check(path)
+    return _connected(path, "mode=ro&immutable=1")
 
 
-def _full_sync(descriptor: int) -> None:
-    if sys.platform == "darwin":
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
-def _connect(path: str) -> sqlite3.Connection:
+def _connected(path: str, query: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
-            f"{Path(path).as_uri()}?mode=rw", uri=True, isolation_level=None,
+            f"{Path(path).as_uri()}?{query}", uri=True, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
     except _FAILURES as error:
@@ -193,7 +189,8 @@ def _fill(cursor: sqlite3.Cursor, preamble: bytes, blocks: Sequence[bytes]) -> N
     run(cursor, "COMMIT")
 
 
-def _check_identity(cursor: sqlite3.Cursor) -> None:
+def check_identity(cursor: sqlite3.Cursor) -> None:
+    """Raise NotAVault or VaultDamaged unless header and schema are those of a vault."""
     run(cursor, "BEGIN")
     if run(cursor, "PRAGMA application_id") != [(APPLICATION_ID,)]:
         raise NotAVault("the file is not a Mimir vault, or its creation was interrupted")
@@ -204,33 +201,9 @@ def _check_identity(cursor: sqlite3.Cursor) -> None:
     run(cursor, "COMMIT")
 
 
-def _check_reachable(path: str) -> None:
-    """Raise what SQLite would report as one and the same failure to open; opens nothing."""
-    if not os.path.lexists(path):
-        raise NotAVault("there is no file at this path")
-    if not os.path.isfile(path):
-        raise NotAVault("the path is not a regular file")
-    if not (os.access(path, os.R_OK | os.W_OK) and os.access(os.path.dirname(path), os.W_OK)):
-        raise VaultReadOnly("the file or its folder cannot be written")
-
-
 def _make_private_file(path: str) -> None:
-    try:
+    with place.typed():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise _from_os(error) from error
-
-
-def _from_os(error: OSError) -> VaultError:
-    if error.errno == errno.EEXIST:
-        return VaultExists("there is a file at this path")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("the disk is full")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return VaultReadOnly("the folder cannot be written")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return StorageFailed("the folder does not exist", hint="create the folder first")
-    return StorageFailed(f"the operating system refused ({errno.errorcode.get(error.errno or 0)})")
 
 
 # By primary result code, https://www.sqlite.org/rescode.html. The statements are fixed and

@@ -24,10 +24,11 @@ from mimir_core.crypto.keys import VaultKeys
 from mimir_core.crypto.preamble import Preamble, change_passphrase, unlock
 from mimir_core.crypto.slots import PassphraseCredential
 from mimir_core.dag.node import DEVICE_SIZE
-from mimir_core.errors import MimirError, NotSerializable, VaultClosed
+from mimir_core.errors import MimirError, NotSerializable, OutcomeUnknown, VaultClosed
 from mimir_core.storage import BlockStore, SqliteBlockStore
 from mimir_core.storage.handle import owns
 from mimir_core.tracebacks import LocalsCleared
+from mimir_core.vault.admission import admit, preamble_of
 from mimir_core.vault.checkpoint import Checkpointer
 from mimir_core.vault.container import Container
 from mimir_core.vault.edit import Edit
@@ -86,12 +87,17 @@ class Vault:
         Raises:
             NotAVault, UnsupportedFormat, KdfOutOfBounds, CannotUnlock, VaultDamaged, VaultBusy,
             VaultReadOnly, StorageFailed.
+            SeveralNames: it could be open under another name.
+            JournalRefused: the journal beside it would take it back, or is another vault's. Up to
+                here neither file nor journal was touched.
         """
-        store = SqliteBlockStore.open(path)
+        sight = SqliteBlockStore.look(path)
+        keys = unlock(preamble_of(sight), credential, allow_insecure=allow_insecure)
         try:
-            keys = unlock(store.preamble(), credential, allow_insecure=allow_insecure)
+            admit(sight, keys)
+            store = SqliteBlockStore.open(path)
         except BaseException:
-            store.close()
+            keys.wipe()
             raise
         return cls(store, keys)._opened()
 
@@ -154,6 +160,8 @@ class Vault:
             self._erasing = self._scrub_due = self._scrub_owed = True
         try:
             edit.commit(staged.root, preamble)
+        except OutcomeUnknown:  # what it erased may stand in the journal: the scrub stays owed
+            raise
         except MimirError:  # refused: nothing has changed
             self._state, self._scrub_owed = state, owed
             raise
@@ -178,6 +186,7 @@ class Vault:
         Raises:
             DuplicateKey, NotFound, LimitExceeded, SpaceMismatch, VectorsLost: nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             ScrubPending: written, but what it superseded is not yet scrubbed.
         """
         if erase is not None or any(memory.key is not None for memory in memories):
@@ -195,6 +204,7 @@ class Vault:
         """Erases the nodes that `select` names in the newest state; returns how many.
 
         Raises:
+            OutcomeUnknown: the disk failed so late that it may have been.
             ScrubPending: erased and invisible, but old pages still stand in the journal.
         """
         self._settle()
@@ -213,6 +223,7 @@ class Vault:
         """Wraps the root key for a new passphrase; the old one stops opening this file.
 
         Raises:
+            OutcomeUnknown: the disk failed so late that either passphrase may open it.
             ScrubPending: changed, but the old slots still stand in the journal.
         """
         with self.exclusive() as state:

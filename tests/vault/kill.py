@@ -319,6 +319,8 @@ def _operate(
     class Hooked:
         """Stands in for the store's class."""
 
+        look = SqliteBlockStore.look
+
         @staticmethod
         def open(where: Path) -> FaultyStore:
             return FaultyStore(real(where), hook)

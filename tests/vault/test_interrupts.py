@@ -21,7 +21,7 @@ from mimir_core.vault.layout import Stream
 from mimir_core.vault.state import State
 
 from ..storage.interrupts import interrupted
-from .vaults import contents, create, everything, reopen, state_of
+from .vaults import BARE, contents, create, everything, reopen, state_of
 
 unix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs Unix's signals and tools")
 
@@ -151,7 +151,7 @@ def test_between_commit_and_views(
         assert not used & set(container._free)
     assert mimir._vault._scrub_owed
     mimir.remember("a dog")
-    assert Path(f"{path}-wal").stat().st_size == 0
+    assert Path(f"{path}-wal").stat().st_size <= BARE
     assert not mimir._vault._scrub_owed
     assert mimir.verify().ok
 
@@ -188,7 +188,7 @@ def test_no_thread_is_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with reopen(path) as mimir:
         mimir.remember_many([Item(f"turn {n} {n % 7}") for n in range(120, 150)])
         mimir.forget(ids[0])
-        assert Path(f"{path}-wal").stat().st_size == 0
+        assert Path(f"{path}-wal").stat().st_size <= BARE
         assert len(mimir.recall("turn 3 3", k=200)) == 149
         assert mimir.verify().ok
 

@@ -12,6 +12,9 @@ from mimir_core.vault.state import State
 PASSPHRASE = "a passphrase for tests"
 EMBEDDER = HashEmbedder(32)
 FAST = KdfProfile.INSECURE_FOR_TESTS
+BARE = 32 + 24 + 16_384
+"""Bytes of an emptied journal: its header, and one frame that holds SQLite's own page 1."""
+
 MEMORY_FOLDER = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """SIGKILL leaves what the kernel holds, so that these tests need no disk."""
 

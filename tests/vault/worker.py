@@ -106,6 +106,16 @@ def hold_write_lock(path: str) -> None:
         sys.stdin.read()
 
 
+def try_write_lock(path: str) -> None:
+    """Ask SQLite for the writer's lock, without waiting; prints `busy` or `free`."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        print("free")
+    except sqlite3.OperationalError:
+        print("busy")
+
+
 def hold_snapshot(path: str) -> None:
     """Hold a read snapshot, say so, and keep it until standard input ends."""
     with reopen(Path(path)) as mimir, mimir._vault.view():
