@@ -82,6 +82,10 @@ class BlockStoreHandle(ABC):
     @abstractmethod
     def _scrub(self, timeout: float) -> None: ...
 
+    def _unpinned(self) -> list[str]:
+        """What an engine keeps beside preamble and blocks, and is not as it must be."""
+        return []
+
     def _make_room(self) -> bool:
         """On a full disk, outside a transaction: whether there may be more room now."""
         return False
@@ -185,6 +189,11 @@ class BlockStoreHandle(ABC):
         except StorageFailed as error:
             hint = "free disk space or repair it; every open, commit and close tries again"
             raise ScrubPending("the journal could not be emptied", hint=hint) from error
+
+    def unpinned(self) -> list[str]:
+        """See BlockStore."""
+        with self.reading():
+            return self._unpinned()
 
     def close(self) -> None:
         """See BlockStore."""

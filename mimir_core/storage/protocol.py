@@ -87,6 +87,10 @@ class BlockStore(Protocol):
         """
         ...
 
+    def unpinned(self) -> list[str]:
+        """What is wrong around preamble and blocks, where no tag reaches, in words."""
+        ...
+
     def close(self) -> None:
         """Let go of the vault; a second call does nothing."""
         ...

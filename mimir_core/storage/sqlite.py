@@ -22,7 +22,7 @@ from mimir_core.errors import (
     VaultError,
     VaultReplaced,
 )
-from mimir_core.storage import log, place, sqlite_file
+from mimir_core.storage import log, place, sqlite_file, unpinned
 from mimir_core.storage.handle import PATIENCE, BlockStoreHandle
 from mimir_core.storage.protocol import BLOCK_SIZE, TAG_SIZE, check_blocks, check_preamble
 from mimir_core.storage.sight import Sight
@@ -207,6 +207,13 @@ class SqliteBlockStore(BlockStoreHandle):
                     log.wipe_unlinked(journal)
         finally:
             self._connection.close()  # if there is no looking at the journal
+
+    def _unpinned(self) -> list[str]:
+        ((below,),) = self._run("SELECT count(*) FROM block WHERE no < 0")
+        ((strange,),) = self._run("SELECT count(*) FROM preamble WHERE no <> 0")
+        ((pages,),) = self._run("PRAGMA page_count")
+        rows = ["a row is neither preamble nor block"] if below or strange else []
+        return rows + unpinned.problems(self._identity, pages, self._count())
 
     def _abandon(self, idle: bool) -> None:
         if idle:  # no lock of the parent's is touched, and its own lock forbids a checkpoint here

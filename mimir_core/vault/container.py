@@ -132,6 +132,10 @@ class Container:
             (sealed,) = self._store.read([number])
             self._open(number, stream, index, sealed)
 
+    def unpinned(self) -> list[str]:
+        """What is wrong around the blocks, where no tag reaches."""
+        return self._store.unpinned()
+
     # Writing
 
     def commit(

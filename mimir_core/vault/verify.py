@@ -60,6 +60,9 @@ def verify(vault: Vault, progress: Progress | None = None) -> Findings:
     """
     findings = Findings()
     _verify_blocks(vault, findings, progress)
+    with vault.view() as state:
+        container = state.container
+    findings.problems += container.unpinned()
     _verify_log(vault, findings, progress)
     _verify_vectors(vault, findings)
     return findings

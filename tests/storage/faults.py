@@ -106,6 +106,10 @@ class FaultyStore:
         self.inner.scrub(timeout)
         self._hook("after scrub")
 
+    def unpinned(self) -> list[str]:
+        """As the wrapped store."""
+        return self.inner.unpinned()
+
     def close(self) -> None:
         """As the wrapped store."""
         self.inner.close()
