@@ -141,6 +141,7 @@ class SqliteBlockStore(BlockStoreHandle):
         deadline = time.monotonic() + timeout
         with place.typed(), log.opened(self._log) as journal:
             if journal is None:
+                self._check_open()  # a signal's handler may have closed it
                 raise StorageFailed("the journal is not where it must be")
             while not self._emptied(journal, deadline):
                 if time.monotonic() >= deadline:

@@ -31,12 +31,13 @@ def read_preamble(path: Path) -> bytes:
 
 
 def write_blocks(path: Path, blocks: Mapping[int, bytes], preamble: bytes | None = None) -> None:
-    """Puts blocks, and a preamble, in place of those that are there."""
+    """Puts blocks, and a preamble, in place of those that are there, in the file itself."""
     with _cursor(path) as cursor:
         for number, data in blocks.items():
             cursor.execute("UPDATE block SET data = ? WHERE no = ?", (data, number))
         if preamble is not None:
             cursor.execute("UPDATE preamble SET data = ?", (preamble,))
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def flip(path: Path, number: int, byte: int = 5_000) -> None:
