@@ -197,6 +197,7 @@ def test_a_full_disk_with_a_full_journal(tmp_path: Path) -> None:
     try:
         path, filler = tmp_path / "v", tmp_path / "filler"
         with closing(SqliteBlockStore.create(path, PREAMBLE, list(numbered(0).values()))) as store:
+            store.scrub(1)
             for state in range(1, 6):
                 store.commit(numbered(state), expected_root_tag=store.root_tag())
             with filler.open("ab", buffering=0) as file, pytest.raises(OSError, match="space"):
