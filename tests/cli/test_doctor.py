@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from mimir_core import Mimir
 from mimir_core.cli import checkup
 from mimir_core.cli.checkup import Check, State, dependencies, file_system
 from mimir_core.embedding import minilm
 
+from ..vault.kill import in_child
 from .shell import Shell
 
 USAGE = namedtuple("USAGE", ["total", "used", "free"])
@@ -60,6 +62,29 @@ def test_a_vault_is_looked_at_from_outside(tmp_path: Path) -> None:
     assert "chmod 600" in checks(shell)["mode"]["mend"]
     assert shell.vault.read_bytes() == before
     assert os.listdir(tmp_path) == ["agent.mimir"]
+
+
+def test_a_journal_is_left_alone(here: Shell, folder: Path) -> None:
+    """Beside a journal the doctor recovers, moves and makes nothing; a rollback one is a fault."""
+    vault = folder / "v.mimir"
+
+    def leave() -> None:
+        Mimir.create(vault, "a passphrase").remember("one")
+        os._exit(0)
+
+    assert in_child(leave) == 0
+    vault.with_name("v.mimir-shm").unlink()
+
+    def files() -> dict[str, tuple[bytes, int]]:
+        return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
+
+    before = files()
+    assert checks(here, vault)["vault"]["state"] == "ok"
+    assert files() == before
+    vault.with_name("v.mimir-journal").write_bytes(b"x" * 600)
+    before = files()
+    assert "v.mimir-journal" in checks(here, vault, code=1)["vault"]["found"]
+    assert files() == before
 
 
 def test_what_is_no_vault_is_a_fault(here: Shell, folder: Path) -> None:
