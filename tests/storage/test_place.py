@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from mimir_core.errors import (
     OutcomeUnknown,
     SeveralNames,
     StorageFailed,
+    VaultError,
     VaultReplaced,
 )
 from mimir_core.storage import SqliteBlockStore, log, sqlite_file
@@ -137,6 +138,13 @@ def test_a_commit_during_the_scrub_stays(
         assert wipe is log.wipe_dead
 
 
+def fill(filler: Path) -> None:
+    """Write zeros until the disk is full."""
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4_096))
+
+
 def log_frames(path: Path) -> list[bytes]:
     """Every frame of the journal."""
     data = Path(f"{path}-wal").read_bytes()
@@ -200,9 +208,7 @@ def test_a_full_disk_with_a_full_journal(tmp_path: Path) -> None:
             store.scrub(1)
             for state in range(1, 6):
                 store.commit(numbered(state), expected_root_tag=store.root_tag())
-            with filler.open("ab", buffering=0) as file, pytest.raises(OSError, match="space"):
-                while True:
-                    file.write(bytes(4_096))
+            fill(filler)
             for state in range(6, 30):
                 store.commit(numbered(state), expected_root_tag=store.root_tag())
             store.scrub(1)
@@ -219,8 +225,7 @@ def test_bytes_that_nothing_pins_are_reported(path: Path, at: int) -> None:
     path.write_bytes(data)
     try:
         store = SqliteBlockStore.open(path)
-    except Exception as error:  # any of ours; SQLite's own would fail below
-        assert type(error).__module__ == "mimir_core.errors"
+    except VaultError:
         return
     with closing(store):
         assert store.unpinned()
