@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Final
 
@@ -82,9 +82,9 @@ class BlockStoreHandle(ABC):
     @abstractmethod
     def _scrub(self, timeout: float) -> None: ...
 
-    def _unpinned(self) -> list[str]:
-        """What an engine keeps beside preamble and blocks, and is not as it must be."""
-        return []
+    def _unpinned(self) -> Callable[[], list[str]]:
+        """What finds out, without the lock, what lies around the blocks and must not."""
+        return list
 
     def _make_room(self) -> bool:
         """On a full disk, outside a transaction: whether there may be more room now."""
@@ -193,7 +193,8 @@ class BlockStoreHandle(ABC):
     def unpinned(self) -> list[str]:
         """See BlockStore."""
         with self.reading():
-            return self._unpinned()
+            look = self._unpinned()
+        return look()
 
     def close(self) -> None:
         """See BlockStore."""

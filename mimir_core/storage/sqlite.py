@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
@@ -209,12 +209,13 @@ class SqliteBlockStore(BlockStoreHandle):
         finally:
             self._connection.close()  # if there is no looking at the journal
 
-    def _unpinned(self) -> list[str]:
+    def _unpinned(self) -> Callable[[], list[str]]:
         ((below,),) = self._run("SELECT count(*) FROM block WHERE no < 0")
         ((strange,),) = self._run("SELECT count(*) FROM preamble WHERE no <> 0")
         ((pages,),) = self._run("PRAGMA page_count")
         rows = ["a row is neither preamble nor block"] if below or strange else []
-        return rows + unpinned.problems(self._identity, pages, self._count())
+        blocks = self._count()
+        return lambda: rows + unpinned.problems(self._identity, pages, blocks)
 
     def _abandon(self, idle: bool) -> None:
         if idle:  # no lock of the parent's is touched, and its own lock forbids a checkpoint here

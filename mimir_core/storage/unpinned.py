@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from mimir_core.storage.log import PAGE_SIZE
@@ -30,10 +32,14 @@ _COUNTER, _VALID_FOR = slice(24, 28), slice(92, 96)
 _SCHEMA_AT: Final = 100
 _LEAF, _INTERIOR = 0x0D, 0x05
 _MOST_DESCRIPTORS: Final = 4_096
+_SETTLES: Final = (0.0, 0.01, 0.1, 1.0)
+"""Seconds before a page with a fault is read again: another process may be writing it."""
 
 
 def problems(identity: Identity, pages: int, blocks: int) -> list[str]:
     """What is wrong in the file of that identity, which this process has open.
+
+    It takes no lock and no snapshot: pages keep their place as the vault grows.
 
     Args:
         pages: Pages of the database.
@@ -43,7 +49,7 @@ def problems(identity: Identity, pages: int, blocks: int) -> list[str]:
     if descriptor is None:  # a system whose SQLite opens files by other means
         return []
     with suppress(OSError):  # closed meanwhile: whoever closes a vault has no use for an answer
-        found = set(_header(os.pread(descriptor, PAGE_SIZE, 0)))
+        found = set(_settled(descriptor, 0, _header))
         size = os.fstat(descriptor).st_size
         if size > pages * PAGE_SIZE or size % PAGE_SIZE:
             found.add("the file goes on behind its last page")
@@ -63,21 +69,34 @@ def _header(page: bytes) -> Iterator[str]:
 
 def _pages(descriptor: int, pages: int, blocks: int) -> Iterator[str]:
     """What is wrong with the pages behind the schema's: preamble, blocks, inner pages."""
-    seen = bytearray(blocks)
+    seen: dict[int, int] = {}
     for number in range(1, pages):
+        yield from _settled(descriptor, number, partial(_page, number, blocks, seen))
+
+
+def _settled(
+    descriptor: int, number: int, faults: Callable[[bytes], Iterable[str]]
+) -> list[str]:
+    """What is wrong with a page at every reading."""
+    found: list[str] = []
+    for wait in _SETTLES:
+        time.sleep(wait)
         page = os.pread(descriptor, PAGE_SIZE, number * PAGE_SIZE)
-        if len(page) < PAGE_SIZE:  # still in the journal
-            return
-        if page[0] == _LEAF and page[1:5] == b"\0\0\0\1":
-            if _gap(page, 0).strip(b"\0"):
-                yield "unused bytes of a page are in use"
-            row = _row(page)
-            if number > 1 and (not 0 <= row < blocks or seen[row]):
-                yield "a page holds a block that is none of the vault's"
-            elif number > 1:
-                seen[row] = 1
-        elif page[0] != _INTERIOR and page.strip(b"\0"):
-            yield "a page is none of the vault's"
+        found = list(faults(page)) if len(page) == PAGE_SIZE else []  # else still in the journal
+        if not found:
+            break
+    return found
+
+
+def _page(number: int, blocks: int, seen: dict[int, int], page: bytes) -> Iterator[str]:
+    if page[0] == _LEAF and page[1:5] == b"\0\0\0\1":
+        if _gap(page, 0).strip(b"\0"):
+            yield "unused bytes of a page are in use"
+        row = _row(page)
+        if number > 1 and not (0 <= row < blocks and seen.setdefault(row, number) == number):
+            yield "a page holds a block that is none of the vault's"
+    elif page[0] != _INTERIOR and page.strip(b"\0"):
+        yield "a page is none of the vault's"
 
 
 def _gap(page: bytes, at: int) -> bytes:

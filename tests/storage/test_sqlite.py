@@ -455,16 +455,19 @@ class TestProcesses:
         self, store: SqliteBlockStore, path: Path
     ) -> None:
         """While another process holds the right to commit there is reading but no writing."""
+        store.commit(numbered(1), expected_root_tag=store.root_tag())
         with start_worker("hold_right_to_commit", path) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            with pytest.raises(VaultBusy), store.writing(0.05):
-                pass
-            with pytest.raises(ScrubPending):
-                store.scrub(0)
-            with closing(SqliteBlockStore.open(path)) as another:
-                assert state_of(another) == 0
-            process.kill()
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "held\n"
+                with pytest.raises(VaultBusy), store.writing(0.05):
+                    pass
+                with pytest.raises(ScrubPending):
+                    store.scrub(0)
+                with closing(SqliteBlockStore.open(path)) as another:
+                    assert state_of(another) == 1
+            finally:
+                process.kill()
         with store.writing(5):
             pass
 

@@ -179,3 +179,15 @@ def test_a_log_that_ends_early_is_reported(path: Path) -> None:
         assert set(mimir.verify().problems) == {
             f"block {number} is not authentic", "the log cannot be read from end to end"
         }  # fmt: skip
+
+
+def test_what_no_tag_reaches_is_reported(path: Path) -> None:
+    """Bytes around the blocks that no vault has are a problem, although every tag is right."""
+    with create(path) as mimir:
+        mimir.remember("tea")
+    with path.open("r+b") as file:
+        file.seek(60)  # SQLite's user version
+        file.write(b"\0\0\0\7")
+    with reopen(path) as mimir:
+        assert not mimir.verify().ok
+        assert mimir.recall("tea", mode="lexical")
