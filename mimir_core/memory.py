@@ -144,6 +144,7 @@ class Mimir(Lookup):
             VectorsLost: it may hold some that are damaged, or the block is that takes new ones;
                 nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             ScrubPending: stored, but the value it superseded is not yet scrubbed.
         """
         return self.remember_many([Item(content, **fields)])[0]

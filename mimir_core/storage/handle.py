@@ -183,7 +183,14 @@ class BlockStoreHandle(ABC):
             with self._locked(timeout) as remaining:
                 if self._in_transaction():
                     raise ScrubPending("this handle is itself inside a transaction")
-                self._scrub(remaining)
+                try:
+                    self._scrub(remaining)
+                finally:
+                    try:
+                        self._end()
+                    except BaseException:  # see "Signals" below
+                        self._end()
+                        raise
         except VaultBusy as error:
             raise ScrubPending("another reader or writer is active") from error
         except StorageFailed as error:

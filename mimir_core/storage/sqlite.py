@@ -156,8 +156,8 @@ class SqliteBlockStore(BlockStoreHandle):
         if not self._moved(deadline):
             return False
         self._write_header(deadline)
-        self._begin_writing(_left(deadline))
         try:
+            self._begin_writing(_left(deadline))
             if log.salts(journal) == run:  # a reader came in between, and the journal goes on
                 return False
             log.wipe_dead(journal)
@@ -179,8 +179,8 @@ class SqliteBlockStore(BlockStoreHandle):
 
     def _write_header(self, deadline: float) -> None:
         """Commit page 1 as it is, so that the journal begins anew with a page without content."""
-        self._begin_writing(_left(deadline))
         try:
+            self._begin_writing(_left(deadline))
             self._run(f"PRAGMA application_id = {sqlite_file.APPLICATION_ID}")
             self._run("COMMIT")
         finally:
