@@ -98,7 +98,7 @@ def test_locals_of_a_failed_read_hold_no_key_and_no_content(mimir: Mimir, path: 
     ids = mimir.remember_many([Item(f"{SECRET} {number}") for number in range(5)])
     with mimir._vault.view() as state:
         entries = [state.entry(ordinal) for ordinal in range(5)]
-        state.keybook[32 * 3 : 32 * 4] = bytes(32)  # as if it had been damaged in memory
+        state.keybook.set(3, bytes(32))  # as if it had been damaged in memory
     error = failure(lambda: mimir.get_many(ids))
     seen = shown(error)
     assert SECRET not in seen
