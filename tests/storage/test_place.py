@@ -16,7 +16,6 @@ from mimir_core.errors import (
     OutcomeUnknown,
     SeveralNames,
     StorageFailed,
-    VaultError,
     VaultReplaced,
 )
 from mimir_core.storage import SqliteBlockStore, log, sqlite_file
@@ -215,33 +214,3 @@ def test_a_full_disk_with_a_full_journal(tmp_path: Path) -> None:
             assert state_of(store) == 29
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
-
-
-@pytest.mark.parametrize("at", [18, 21, 40, 48, 60, 64, 72, 90, 95, 110, PAGE + 20, 4 * PAGE + 30])
-def test_bytes_that_nothing_pins_are_reported(path: Path, at: int) -> None:
-    """A byte changed in SQLite's header, or in the free room of a page, is found or refused."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 0x55
-    path.write_bytes(data)
-    try:
-        store = SqliteBlockStore.open(path)
-    except VaultError:
-        return
-    with closing(store):
-        assert store.unpinned()
-
-
-def test_pages_and_rows_that_nothing_pins_are_reported(path: Path) -> None:
-    """Appended bytes, a copy of a block's page and a row before the first one are found."""
-    with closing(SqliteBlockStore.open(path)) as store:
-        assert store.unpinned() == []
-    whole = path.read_bytes()
-    for more in (b"x", bytes(PAGE), whole[-PAGE:]):
-        path.write_bytes(whole + more)
-        with closing(SqliteBlockStore.open(path)) as store:
-            assert store.unpinned()
-    path.write_bytes(whole)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO block SELECT -5, data FROM block WHERE no = 1")
-    with closing(SqliteBlockStore.open(path)) as store:
-        assert "a row is neither preamble nor block" in store.unpinned()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from mimir_core.errors import VaultError
 from mimir_core.storage import BLOCK_SIZE, SqliteBlockStore
 from mimir_core.storage.sqlite_file import PAGE_SIZE
 
@@ -59,6 +60,9 @@ STRANGE: dict[str, Callable[[Path], None]] = {
     "reserved for expansion": lambda path: write(path, 72, b"hidden"),
     "unused room of the schema's page": lambda path: write(path, 2_000, b"hidden"),
     "an appended page": lambda path: write(path, path.stat().st_size, b"h" * PAGE_SIZE),
+    "a copied page": lambda path: write(
+        path, path.stat().st_size, path.read_bytes()[-PAGE_SIZE:]
+    ),
     "appended bytes": lambda path: write(path, path.stat().st_size, b"hidden"),
     "a row below the blocks": lambda path: execute(
         path, f"INSERT INTO block(no, data) VALUES (-5, randomblob({BLOCK_SIZE}))"
@@ -74,6 +78,16 @@ def test_what_nothing_pins_is_reported(path: Path, change: Callable[[Path], None
     """A byte around the blocks that no vault has is named."""
     change(path)
     assert problems(path)
+
+
+@pytest.mark.parametrize("at", [18, 21, 40, 64, 90, 95, 110, PAGE_SIZE + 20, 4 * PAGE_SIZE + 30])
+def test_a_changed_byte_is_found_or_refused(path: Path, at: int) -> None:
+    """One in SQLite's header, or in the free room of a page, is named, unless nothing opens."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x55
+    path.write_bytes(data)
+    with suppress(VaultError):
+        assert problems(path)
 
 
 def test_a_page_that_is_just_being_written_is_no_fault(
