@@ -30,6 +30,11 @@ from mimir_core.storage.sight import Sight
 _ROOT_TAG: Final = f"SELECT substr(data, -{TAG_SIZE}) FROM block WHERE no = 0"
 
 _RETRY_SECONDS: Final = 0.005
+_HOLD_SECONDS: Final = 1.0
+"""How long a scrub that waits for readers keeps writers out at a stretch."""
+
+_YIELD_SECONDS: Final = 0.15
+"""How long it lets them in then; they ask every tenth of a second."""
 
 _inherited: dict[str, sqlite3.Connection] = {}
 """In a forked child: connections that were busy at the fork, by real path; never to be closed."""
@@ -143,17 +148,20 @@ class SqliteBlockStore(BlockStoreHandle):
             if journal is None:
                 self._check_open()  # a signal's handler may have closed it
                 raise StorageFailed("the journal is not where it must be")
+            begun = time.monotonic()
             while not self._emptied(journal, deadline):
                 if time.monotonic() >= deadline:
                     raise ScrubPending("another reader or writer is active")
-                time.sleep(_RETRY_SECONDS)
+                waited = time.monotonic() - begun >= _HOLD_SECONDS
+                time.sleep(min(_YIELD_SECONDS if waited else _RETRY_SECONDS, _left(deadline)))
+                begun = time.monotonic()
 
     def _emptied(self, journal: int, deadline: float) -> bool:
         """Tries once to empty the journal; why in this order stands in FORMAT.md, section 9."""
         if log.is_bare(journal):
             return True
         run = log.salts(journal)
-        if not self._moved(deadline):
+        if not self._moved(min(deadline, time.monotonic() + _HOLD_SECONDS)):
             return False
         self._write_header(deadline)
         try:
