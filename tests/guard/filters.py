@@ -39,6 +39,7 @@ class Machine:
     """An architecture, and the numbers of its calls."""
 
     audit: int
+    prctl: int
     network: dict[str, int]
     files: dict[str, Call]
 
@@ -47,6 +48,7 @@ _HERE, _ONE, _TWO = ((None, 0),), ((0, 1),), ((0, 1), (2, 3))
 MACHINES: Final = {
     "x86_64": Machine(
         0xC000003E,
+        157,
         {"connect": 42, "sendto": 44, "sendmsg": 46, "bind": 49, "sendmmsg": 307},
         {
             "open": Call(2, _HERE, flags=1),
@@ -72,6 +74,7 @@ MACHINES: Final = {
     ),
     "aarch64": Machine(
         0xC00000B7,
+        167,
         {"connect": 203, "sendto": 206, "sendmsg": 211, "bind": 200, "sendmmsg": 269},
         {
             "openat": Call(56, _ONE, flags=2),
@@ -94,6 +97,7 @@ _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _HAND_OVER, _REFUSE = 0x7FFF0000, 0x7FC00000, 0x00050000
 _NUMBER, _ARCH = 0, 4  # offsets in struct seccomp_data; argument n stands at 16 + 8 n
 
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS, _SET_MODE_FILTER, _NEW_LISTENER = 38, 1, 8
 
 
@@ -136,6 +140,8 @@ def _program(here: Machine, files: bool) -> bytes:
     program += [_step(_LOAD, _NUMBER), *_rule(_IO_URING_SETUP, returns=_REFUSE | errno.ENOSYS)]
     for name, number in here.network.items():
         program += _sendto(number) if name == "sendto" else _rule(number)
+    if files:
+        program += _stay_readable(here.prctl)
     for call in here.files.values() if files else ():
         program += _rule(call.number) if call.flags is None else _open(call.number, call.flags)
     return b"".join([*program, _step(_RETURN, _ALLOW)])
@@ -161,6 +167,15 @@ def _open(number: int, flags: int) -> list[bytes]:
         _step(_EQUAL, number, 0, 4),
         _step(_LOAD, 16 + 8 * flags), _step(_ANY_BIT, MAY_WRITE, 0, 1),
         _step(_RETURN, _HAND_OVER), _step(_RETURN, _ALLOW),
+    ]  # fmt: skip
+
+
+def _stay_readable(prctl: int) -> list[bytes]:
+    """What forbids others to read its memory is told that it did: only root could judge it then."""
+    return [
+        _step(_EQUAL, prctl, 0, 4),
+        _step(_LOAD, 16), _step(_EQUAL, _PR_SET_DUMPABLE, 0, 1),
+        _step(_RETURN, _REFUSE), _step(_RETURN, _ALLOW),
     ]  # fmt: skip
 
 
