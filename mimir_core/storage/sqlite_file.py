@@ -142,9 +142,19 @@ def open_existing(path: str) -> sqlite3.Connection:
 
 
 def look(path: str) -> sqlite3.Connection:
-    """Connect to the file alone, whatever log lies beside it; neither is locked nor changed."""
+    """Connect to the file alone, whatever log lies beside it; neither is locked nor changed.
+
+    Killed while the log moves to it, a file can be shorter than its header says: SQLite reads it
+    all the same where the schema counts as writable, which a read-only connection cannot use.
+    """
     place.check(path)
-    return _connected(path, "mode=ro&immutable=1")
+    connection = _connected(path, "mode=ro&immutable=1")
+    try:
+        run(connection.cursor(), "PRAGMA writable_schema = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _connected(path: str, query: str) -> sqlite3.Connection:
