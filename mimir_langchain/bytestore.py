@@ -68,6 +68,7 @@ class MimirByteStore(ByteStore):
             InvalidArgument: a pair, whose number the error says, is not a string with bytes;
                 nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             ScrubPending: all are stored, but old journal pages still hold what they replaced.
         """
         pairs = dict(_pair(number, pair) for number, pair in enumerate(key_value_pairs))

@@ -81,6 +81,7 @@ class MimirCache(BaseCache):
         Raises:
             InvalidArgument: the answer is no sequence of generations; nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             ScrubPending: stored, but old journal pages still hold the answer it replaced.
         """
         key, record = _key(prompt, llm_string), _sealed(return_val)

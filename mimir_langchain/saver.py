@@ -240,6 +240,7 @@ class MimirSaver(AsyncSaver):
         Raises:
             InvalidArgument: the config names no thread.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             Conflict: other processes changed the thread all the time; nothing was written.
             ScrubPending: stored, but an older checkpoint of that id is not yet scrubbed.
         """
@@ -317,6 +318,7 @@ class MimirSaver(AsyncSaver):
         Raises:
             InvalidArgument: the config names no thread or no checkpoint.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             ScrubPending: stored, but what special writes replaced is not yet scrubbed.
         """
         thread, id_ = self._thread(config), get_checkpoint_id(config)

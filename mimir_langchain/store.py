@@ -131,6 +131,7 @@ class MimirStore(BaseStore):
             InputError: an operation, whose number in the batch the error says, cannot be done;
                 nothing was written.
             VaultBusy, DiskFull, StorageFailed: nothing was written.
+            OutcomeUnknown: the disk failed so late that it may have been.
             Conflict: other processes changed its items all the time; nothing was written.
             ScrubPending: done, but what was deleted or replaced is not yet scrubbed from the
                 vault's journal.
