@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 from mimir_core.errors import JournalRefused, NotAVault, VaultDamaged
 from mimir_core.storage import log, place, sqlite_file
 from mimir_core.storage.protocol import BLOCK_SIZE
+from mimir_core.storage.varint import varint
 
 PREAMBLE: Final = -1
 """Stands for the preamble among numbers of blocks."""
@@ -109,25 +110,18 @@ def _row(page: bytes) -> tuple[int, bytes]:
     """Number and bytes of the one row of a leaf page: (payload size, number, header, blob)."""
     if page[0] != _LEAF or page[3:5] != b"\0\1":
         _refuse()
-    size, at = _varint(page, int.from_bytes(page[5:7], "big"))
-    number, start = _varint(page, at)
-    head, at = _varint(page, start)
-    key, at = _varint(page, at)
-    kind, at = _varint(page, at)
+    try:
+        size, at = varint(page, int.from_bytes(page[5:7], "big"))
+        number, start = varint(page, at)
+        head, at = varint(page, start)
+        key, at = varint(page, at)
+        kind, at = varint(page, at)
+    except ValueError:
+        _refuse()
     data = page[at : start + size]
     if key or at != start + head or kind != 12 + 2 * len(data) or len(data) > BLOCK_SIZE:
         _refuse()
     return number, data
-
-
-def _varint(page: bytes, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, highest first, and where it ends."""
-    value = 0
-    for byte in page[at : at + 8]:
-        value, at = value << 7 | byte & 0x7F, at + 1
-        if byte < 0x80:
-            return value, at
-    _refuse()
 
 
 def _refuse() -> NoReturn:

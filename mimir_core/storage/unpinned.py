@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from mimir_core.storage.log import PAGE_SIZE
 from mimir_core.storage.place import Identity
+from mimir_core.storage.varint import varint
 
 _FIXED: Final = (
     (slice(0, 24), b"SQLite format 3\0\x40\0\2\2\0\x40\x20\x20"),
@@ -33,7 +33,7 @@ _SCHEMA_AT: Final = 100
 _LEAF, _INTERIOR = 0x0D, 0x05
 _MOST_DESCRIPTORS: Final = 4_096
 _SETTLES: Final = (0.0, 0.01, 0.1, 1.0)
-"""Seconds before a page with a fault is read again: another process may be writing it."""
+"""Seconds before pages with a fault are read again: another process may be writing them."""
 
 
 def problems(identity: Identity, pages: int, blocks: int) -> list[str]:
@@ -49,13 +49,34 @@ def problems(identity: Identity, pages: int, blocks: int) -> list[str]:
     if descriptor is None:  # a system whose SQLite opens files by other means
         return []
     with suppress(OSError):  # closed meanwhile: whoever closes a vault has no use for an answer
-        found = set(_settled(descriptor, 0, _header))
+        found = set(_settled(descriptor, pages, blocks))
         size = os.fstat(descriptor).st_size
         if size > pages * PAGE_SIZE or size % PAGE_SIZE:
             found.add("the file goes on behind its last page")
-        found.update(_pages(descriptor, pages, blocks))
         return sorted(found)
     return []
+
+
+def _settled(descriptor: int, pages: int, blocks: int) -> list[str]:
+    """What is wrong with pages at every reading."""
+    seen: dict[int, int] = {}
+    suspects: Iterable[int] = range(pages)
+    found: dict[int, list[str]] = {}
+    for wait in _SETTLES:
+        time.sleep(wait)
+        pairs = ((n, _faults(descriptor, n, blocks, seen)) for n in suspects)
+        found = {number: faults for number, faults in pairs if faults}
+        suspects = list(found)
+        if not found:
+            break
+    return [fault for faults in found.values() for fault in faults]
+
+
+def _faults(descriptor: int, number: int, blocks: int, seen: dict[int, int]) -> list[str]:
+    page = os.pread(descriptor, PAGE_SIZE, number * PAGE_SIZE)
+    if len(page) < PAGE_SIZE:  # still in the journal
+        return []
+    return list(_page(number, blocks, seen, page) if number else _header(page))
 
 
 def _header(page: bytes) -> Iterator[str]:
@@ -67,34 +88,19 @@ def _header(page: bytes) -> Iterator[str]:
         yield "unused bytes of the schema's page are in use"
 
 
-def _pages(descriptor: int, pages: int, blocks: int) -> Iterator[str]:
-    """What is wrong with the pages behind the schema's: preamble, blocks, inner pages."""
-    seen: dict[int, int] = {}
-    for number in range(1, pages):
-        yield from _settled(descriptor, number, partial(_page, number, blocks, seen))
-
-
-def _settled(
-    descriptor: int, number: int, faults: Callable[[bytes], Iterable[str]]
-) -> list[str]:
-    """What is wrong with a page at every reading."""
-    found: list[str] = []
-    for wait in _SETTLES:
-        time.sleep(wait)
-        page = os.pread(descriptor, PAGE_SIZE, number * PAGE_SIZE)
-        found = list(faults(page)) if len(page) == PAGE_SIZE else []  # else still in the journal
-        if not found:
-            break
-    return found
-
-
 def _page(number: int, blocks: int, seen: dict[int, int], page: bytes) -> Iterator[str]:
+    """What is wrong with a page behind the schema's: preamble, a block, an inner page.
+
+    Args:
+        seen: Which page holds a block, by block.
+    """
     if page[0] == _LEAF and page[1:5] == b"\0\0\0\1":
-        if _gap(page, 0).strip(b"\0"):
+        if page[5:7] != page[8:10] or page[7] or _gap(page, 0).strip(b"\0"):
             yield "unused bytes of a page are in use"
         row = _row(page)
-        if number > 1 and not (0 <= row < blocks and seen.setdefault(row, number) == number):
-            yield "a page holds a block that is none of the vault's"
+        proper = row == 0 if number == 1 else 0 <= row < blocks
+        if not proper or (number > 1 and seen.setdefault(row, number) != number):
+            yield "a page holds a row that is none of the vault's"
     elif page[0] != _INTERIOR and page.strip(b"\0"):
         yield "a page is none of the vault's"
 
@@ -106,16 +112,13 @@ def _gap(page: bytes, at: int) -> bytes:
 
 
 def _row(page: bytes) -> int:
-    """The row's number, behind the size of its bytes; both of 7 bits a byte, highest first."""
-    at = int.from_bytes(page[8:10], "big")
-    while page[at] >= 0x80 and at < PAGE_SIZE - 16:
-        at += 1
-    value = 0
-    for byte in page[at + 1 : at + 9]:
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            break
-    return value
+    """The number of the row that fills the page to its end; -1 if there is none."""
+    try:
+        size, at = varint(page, int.from_bytes(page[8:10], "big"))
+        row, at = varint(page, at)
+    except ValueError:
+        return -1
+    return row if at + size == PAGE_SIZE else -1
 
 
 def _descriptor(identity: Identity) -> int | None:

@@ -95,6 +95,7 @@ def test_a_page_that_is_just_being_written_is_no_fault(
 ) -> None:
     """What is seen half-way is read again before it is called wrong."""
     whole, reads = path.read_bytes(), iter([b"h" * PAGE_SIZE, b"h" * PAGE_SIZE])
+    monkeypatch.setattr("mimir_core.storage.unpinned._SETTLES", (0.0, 0.0, 0.0))
 
     def torn(descriptor: int, size: int, at: int) -> bytes:
         page = whole[at : at + size]
@@ -104,3 +105,21 @@ def test_a_page_that_is_just_being_written_is_no_fault(
         monkeypatch.setattr("mimir_core.storage.unpinned.os.pread", torn)
         assert store.unpinned() == []
     assert next(reads, None) is None
+
+
+def test_any_bit_of_a_pages_head_is_found_or_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not a page's head any more ends in words, wherever its numbers point."""
+    monkeypatch.setattr("mimir_core.storage.unpinned._SETTLES", (0.0,))
+    with closing(SqliteBlockStore.open(path)) as store:
+        page = path.read_bytes()[6 * PAGE_SIZE :][:PAGE_SIZE]
+        at = int.from_bytes(page[8:10], "big")
+        bits = [*range(8 * 10), *range(8 * at, 8 * (at + 3))]  # the row's size and number behind
+        assert store.unpinned() == []
+    for bit in bits:
+        changed = bytearray(page)
+        changed[bit // 8] ^= 1 << bit % 8
+        write(path, 6 * PAGE_SIZE, bytes(changed))
+        with suppress(VaultError):
+            assert problems(path) or bit == 3, bit  # an inner page then, and reading misses a block
